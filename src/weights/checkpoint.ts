@@ -46,5 +46,7 @@ export interface Checkpoint {
   /** By Hugging Face name. A tied output head ('lm_head.weight') is left out; buffers that are not weights too. */
   readonly tensors: ReadonlyMap<string, StoredTensor>
   readonly tokenizer: TokenizerFiles
+  /** Stored names that are neither weights of the text model, nor buffers, nor parts of a vision tower. */
+  readonly unknown: readonly string[]
   close(): Promise<void>
 }

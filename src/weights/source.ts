@@ -17,7 +17,11 @@ export interface Source {
 }
 
 /** Reads `length` bytes at `offset` into a new array. `length` is checked against the size first. */
-export async function readBytes(source: Source, offset: number, length: number): Promise<Uint8Array<ArrayBuffer>> {
+export async function readBytes(
+  source: Source,
+  offset: number,
+  length: number,
+): Promise<Uint8Array<ArrayBuffer>> {
   assertRange(source, offset, length)
   const bytes = new Uint8Array(length)
   await source.read(offset, bytes)

@@ -1,0 +1,34 @@
+// Sources over bytes that are already at hand: an array in memory, or a Blob (a File chosen in a browser,
+// a file in the origin-private file system). Runs everywhere.
+
+import { assertRange, type Source } from './source.ts'
+
+/** A source over bytes in memory. The bytes are not copied. */
+export function bytesSource(name: string, bytes: Uint8Array): Source {
+  const source: Source = {
+    name,
+    size: bytes.byteLength,
+    async read(offset: number, into: Uint8Array): Promise<void> {
+      assertRange(source, offset, into.byteLength)
+      into.set(bytes.subarray(offset, offset + into.byteLength))
+    },
+    async close(): Promise<void> {},
+  }
+  return source
+}
+
+/** A source over a Blob or File; only the slices asked for are read. */
+export function blobSource(name: string, blob: Blob): Source {
+  const source: Source = {
+    name,
+    size: blob.size,
+    async read(offset: number, into: Uint8Array): Promise<void> {
+      assertRange(source, offset, into.byteLength)
+      const slice = await blob.slice(offset, offset + into.byteLength).arrayBuffer()
+      assertRange({ ...source, size: offset + slice.byteLength }, offset, into.byteLength)
+      into.set(new Uint8Array(slice))
+    },
+    async close(): Promise<void> {},
+  }
+  return source
+}
