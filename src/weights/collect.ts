@@ -50,6 +50,12 @@ export function weightTensor(
       'Use a checkpoint in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K.',
     )
   }
+  if (file.encoding === 'I8' && extra.rowScales === undefined) {
+    throw new GemmaError(
+      'file',
+      `${file.source.name}: ${file.name} is int8 but has no scales (…weight_scaler).`,
+    )
+  }
   const rank = expectedRank(name)
   if (file.shape.length !== rank) {
     throw new GemmaError(

@@ -33,6 +33,12 @@ export function storedTensor(fields: StoredFields): StoredTensor {
       `${source.name}: ${name} has rows of ${columns} values, not whole ${encoding} blocks.`,
     )
   }
+  if (rowScales !== undefined && (rowScales.shape[0] !== rows || shape.length !== 2)) {
+    throw new GemmaError(
+      'file',
+      `${source.name}: ${name} has shape [${shape.join(', ')}] but ${rowScales.shape[0]} row scales.`,
+    )
+  }
   const rowBytes = encodedBytes(encoding, columns)
   assertRange(source, offset, rows * rowBytes)
   return {
