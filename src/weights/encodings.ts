@@ -12,7 +12,8 @@ import {
   decodeQ6_K,
   decodeQ8_0,
 } from './decode-blocks.ts'
-import { decodeBfloat16, decodeFloat16 } from './float16.ts'
+import { encodeInt8Rows, encodeQ4_0, encodeQ8_0 } from './encode-blocks.ts'
+import { decodeBfloat16, decodeFloat16, encodeBfloat16, encodeFloat16 } from './float16.ts'
 
 /** Values and bytes of one block of each encoding; plain formats have blocks of one value. */
 export const blockSizes: Readonly<Record<Encoding, { readonly values: number; readonly bytes: number }>> = {
@@ -108,6 +109,49 @@ function decodeInt8(
   for (let row = 0, i = 0; row < rows; row++) {
     const scale = scales[row]
     for (let column = 0; column < columns; column++, i++) into[i] = codes[i] * scale
+  }
+}
+
+/** Encodings that `encodeRows` can write. */
+export type WritableEncoding = 'F32' | 'F16' | 'BF16' | 'I8' | 'Q8_0' | 'Q4_0'
+
+/**
+ * Encodes whole rows of float32. `into` takes rows × encodedBytes(encoding, columns) bytes; 'I8' also fills
+ * `scales`, one per row. Throws GemmaError 'unsupported', with `name` in it, for values the encoding cannot
+ * hold (beyond float16's range; NaN or infinity in integer formats).
+ */
+export function encodeRows(
+  encoding: WritableEncoding,
+  values: Float32Array,
+  rows: number,
+  columns: number,
+  into: Uint8Array,
+  name: string,
+  scales?: Float32Array,
+): void {
+  const count = rows * columns
+  const bytes = rows * encodedBytes(encoding, columns)
+  if (values.length < count || into.byteLength < bytes) {
+    throw new GemmaError(
+      'usage',
+      `encodeRows: ${rows} × ${columns} values of ${name} do not fit the buffers.`,
+    )
+  }
+  if (encoding === 'F32') into.set(new Uint8Array(values.buffer, values.byteOffset, bytes))
+  else if (encoding === 'Q8_0') encodeQ8_0(values, count, into, name)
+  else if (encoding === 'Q4_0') encodeQ4_0(values, count, into, name)
+  else if (encoding === 'I8') {
+    if (scales === undefined || scales.length < rows) {
+      throw new GemmaError('usage', `encodeRows: int8 rows of ${name} need room for ${rows} scales.`)
+    }
+    const codes = new Int8Array(into.buffer, into.byteOffset, count)
+    encodeInt8Rows(values, rows, columns, codes, scales, name)
+  } else {
+    const aligned = into.byteOffset % 2 === 0
+    const halves = aligned ? new Uint16Array(into.buffer, into.byteOffset, count) : new Uint16Array(count)
+    if (encoding === 'F16') encodeFloat16(values, count, halves, name)
+    else encodeBfloat16(values, count, halves)
+    if (!aligned) into.set(new Uint8Array(halves.buffer))
   }
 }
 

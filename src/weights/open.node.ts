@@ -181,7 +181,8 @@ async function openSet(path: string, directory: string, set: WeightSet): Promise
     const contents = await readContents(path, directory, set.container, files)
     const generationConfig =
       contents.generationConfig ?? (await readJsonObject(join(directory, 'generation_config.json'))) ?? {}
-    const tokenizer = contents.tokenizer ?? (await readTokenizerFiles(directory))
+    const inside = contents.tokenizer?.gguf?.has('tokenizer.ggml.tokens') ? contents.tokenizer : undefined
+    const tokenizer = inside ?? { ...(await readTokenizerFiles(directory)), ...contents.tokenizer }
     return { ...contents, name: path, generationConfig, tokenizer, close }
   } catch (cause) {
     await close()
