@@ -3,12 +3,11 @@
 // A short segment scans for the best pair; a long one keeps the pairs in a heap, so that a megabyte
 // without a single cut still takes n·log n. Knows nothing about spaces, cuts or control pieces.
 
-import { findPiece, HASH_BASE, type PieceTable } from './piece-table.ts'
+import { findPiece, HASH_BASE, NO_RANK, type PieceTable } from './piece-table.ts'
 import { byteOfPiece, PIECE_TYPE, type Vocabulary } from './vocabulary.ts'
 
 /** Up to this many characters the plain scan is faster than the heap. */
 const SHORT = 48
-const NO_RANK = 0x7fffffff
 
 /** Appends the ids of text[from, to) to `output`; the segment must not be empty. */
 export type MergeSegment = (text: Uint8Array, from: number, to: number, output: number[]) => void
@@ -37,9 +36,10 @@ function createEmitCharacter(vocabulary: Vocabulary, table: PieceTable): EmitCha
     if (vocabulary.types[id] === PIECE_TYPE.byte) byteIds[byteOfPiece(vocabulary.pieces[id])] = id
   }
   const { unkId } = vocabulary
+  const { ranks } = table
   return (text, from, to, hash, output) => {
     const id = findPiece(table, text, from, to, hash)
-    if (id >= 0) output.push(id)
+    if (id >= 0 && ranks[id] !== NO_RANK) output.push(id)
     else if (byteIds[0] >= 0) for (let i = from; i < to; i++) output.push(byteIds[text[i]])
     else if (output.length === 0 || output[output.length - 1] !== unkId) output.push(unkId)
   }
@@ -146,7 +146,7 @@ function createMergeLong(
       if (length > longest) return
       const hash = (hashes[end] - Math.imul(hashes[left], powers[length])) | 0
       const id = findPiece(table, text, from + left, from + end, hash)
-      if (id >= 0) heap.push(ranks[id] * size + left, id)
+      if (id >= 0 && ranks[id] !== NO_RANK) heap.push(ranks[id] * size + left, id)
     }
     let previous = -1
     for (let i = 0; i < size; ) {

@@ -13,16 +13,17 @@ export const HASH_BASE: number = 0x01000193
 const SPREAD = 0x9e3779b1 // 2^32 / golden ratio: Knuth's multiplicative hashing
 const LONGEST_CHAIN = 2048
 
+/** The rank of pieces that merging never makes: control, user-defined, byte and unused ones. */
+export const NO_RANK: number = 0x7fffffff
+
 export interface PieceTable {
   /** UTF-8 of all pieces, one after another, U+2581 written as a space. */
   readonly bytes: Uint8Array
   /** [pieces + 1]: where each piece begins in `bytes`. */
   readonly starts: Int32Array
-  /** [pieces]: place of the piece's score among all, best first, equal scores share a place. */
+  /** [pieces]: place of the piece's score among all, best first; equal scores share a place. Or NO_RANK. */
   readonly ranks: Int32Array
-  /** How many different ranks there are. */
-  readonly rankCount: number
-  /** Bytes of the longest piece that merging can make. */
+  /** Bytes of the longest piece that merging can make, at least those of one character. */
   readonly longest: number
   /** HASH_BASE^k modulo 2^32 for k ≤ longest. */
   readonly powers: Int32Array
@@ -36,34 +37,29 @@ export function matchText(piece: string): string | undefined {
   return piece.includes(' ') ? undefined : piece.replaceAll(SPACE_MARK, ' ')
 }
 
+/** Throws GemmaError 'tokenizer' when a piece comes twice. */
 export function createPieceTable(vocabulary: Vocabulary): PieceTable {
-  const { pieces, types } = vocabulary
+  const { pieces } = vocabulary
   const { bytes, starts } = layOut(pieces)
-  const { ranks, rankCount } = rankScores(vocabulary)
-  let count = 0
-  let longest = 4 // at least one character
+  const ranks = rankScores(vocabulary)
+  let longest = 4
   for (let id = 0; id < pieces.length; id++) {
-    if (types[id] !== PIECE_TYPE.normal) continue
-    count++
-    longest = Math.max(longest, starts[id + 1] - starts[id])
+    if (ranks[id] !== NO_RANK) longest = Math.max(longest, starts[id + 1] - starts[id])
   }
   const powers = new Int32Array(longest + 1)
   powers[0] = 1
   for (let k = 1; k <= longest; k++) powers[k] = Math.imul(powers[k - 1], HASH_BASE)
-  const bits = Math.max(4, Math.ceil(Math.log2(count + 1)) + 1)
+  const bits = Math.max(4, Math.ceil(Math.log2(pieces.length + 1)) + 1)
   const table: PieceTable = {
     bytes,
     starts,
     ranks,
-    rankCount,
     longest,
     powers,
     slots: new Int32Array(2 << bits),
     shift: 32 - bits,
   }
-  for (let id = 0; id < pieces.length; id++) {
-    if (types[id] === PIECE_TYPE.normal && !pieces[id].includes(' ')) insert(table, id)
-  }
+  for (let id = 0; id < pieces.length; id++) if (!pieces[id].includes(' ')) insert(table, pieces, id)
   return table
 }
 
@@ -101,17 +97,20 @@ export function hashBytes(text: Uint8Array, from: number, to: number): number {
   return hash
 }
 
-function insert(table: PieceTable, id: number): void {
+function insert(table: PieceTable, pieces: readonly string[], id: number): void {
   const { slots, starts, bytes } = table
-  const mask = slots.length - 1
   const hash = hashBytes(bytes, starts[id], starts[id + 1])
+  const mask = slots.length - 1
   let slot = (Math.imul(hash, SPREAD) >>> table.shift) << 1
-  let chain = 0
-  while (slots[slot + 1] !== 0) {
-    slot = (slot + 2) & mask
+  for (let chain = 0; slots[slot + 1] !== 0; chain++) {
+    const other = slots[slot + 1] - 1
+    if (slots[slot] === hash && pieces[other] === pieces[id]) {
+      throw brokenTokenizer(`Tokenizer: pieces ${other} and ${id} are both ${JSON.stringify(pieces[id])}.`)
+    }
     // Only a vocabulary made to collide comes here; it would make every text slow.
-    if (++chain > LONGEST_CHAIN)
+    if (chain > LONGEST_CHAIN)
       throw brokenTokenizer(`Tokenizer: more than ${LONGEST_CHAIN} pieces share a hash.`)
+    slot = (slot + 2) & mask
   }
   slots[slot] = hash
   slots[slot + 1] = id + 1
@@ -119,8 +118,7 @@ function insert(table: PieceTable, id: number): void {
 
 function layOut(pieces: readonly string[]): { bytes: Uint8Array; starts: Int32Array } {
   const starts = new Int32Array(pieces.length + 1)
-  const text = pieces.join('').replaceAll(SPACE_MARK, ' ')
-  const bytes = new TextEncoder().encode(text)
+  const bytes = new TextEncoder().encode(pieces.join('').replaceAll(SPACE_MARK, ' '))
   let at = 0
   for (let id = 0; id < pieces.length; id++) {
     starts[id] = at
@@ -137,13 +135,20 @@ function layOut(pieces: readonly string[]): { bytes: Uint8Array; starts: Int32Ar
   return { bytes, starts }
 }
 
-function rankScores(vocabulary: Vocabulary): { ranks: Int32Array; rankCount: number } {
-  const { scores } = vocabulary
-  const sorted = Float64Array.from(scores).sort().reverse()
-  const ranks = new Int32Array(scores.length)
-  const rankOf = new Map<number, number>()
-  // −0 and 0 are one score; adding 0 makes them one key.
-  for (const score of sorted) if (!rankOf.has(score + 0)) rankOf.set(score + 0, rankOf.size)
-  for (let id = 0; id < scores.length; id++) ranks[id] = rankOf.get(scores[id] + 0)!
-  return { ranks, rankCount: rankOf.size }
+function rankScores({ pieces, scores, types }: Vocabulary): Int32Array {
+  const ranks = new Int32Array(pieces.length).fill(NO_RANK)
+  const order: number[] = []
+  let sorted = true // as trained vocabularies are
+  for (let id = 0; id < pieces.length; id++) {
+    if (types[id] !== PIECE_TYPE.normal) continue
+    sorted &&= order.length === 0 || scores[order[order.length - 1]] >= scores[id]
+    order.push(id)
+  }
+  if (!sorted) order.sort((a, b) => scores[b] - scores[a])
+  let rank = -1
+  for (let i = 0; i < order.length; i++) {
+    if (i === 0 || scores[order[i]] !== scores[order[i - 1]]) rank++
+    ranks[order[i]] = rank
+  }
+  return ranks
 }

@@ -54,24 +54,18 @@ export function brokenTokenizer(message: string, cause?: unknown): GemmaError {
 
 /**
  * Checks what the encoder relies on and finds the four control ids.
- * Throws GemmaError 'tokenizer': repeated or empty pieces, unknown types, scores that are not finite,
+ * Throws GemmaError 'tokenizer': empty pieces (createPieceTable finds repeated ones), unknown types, scores that are not finite,
  * an incomplete set of byte pieces, no <bos>, <eos>, <pad> or <unk>.
  */
 export function createVocabulary(file: string, parts: VocabularyParts): Vocabulary {
   const { pieces, scores, types } = parts
   if (pieces.length === 0) throw brokenTokenizer(`${file}: expected pieces, found none.`)
-  const ids = new Map<string, number>()
   let bytePieces = 0
   for (let id = 0; id < pieces.length; id++) {
     const piece = pieces[id]
     if (piece === '' || !piece.isWellFormed()) {
       throw brokenTokenizer(`${file}: piece ${id} is empty or holds half of a surrogate pair.`)
     }
-    const first = ids.get(piece)
-    if (first !== undefined) {
-      throw brokenTokenizer(`${file}: pieces ${first} and ${id} are both ${JSON.stringify(piece)}.`)
-    }
-    ids.set(piece, id)
     const type = types[id]
     if (type < 1 || type > 6) throw brokenTokenizer(`${file}: piece ${id} has the unknown type ${type}.`)
     if (!Number.isFinite(scores[id]))
@@ -85,15 +79,14 @@ export function createVocabulary(file: string, parts: VocabularyParts): Vocabula
       bytePieces++
     }
   }
-  if (bytePieces !== 0 && bytePieces !== 256 && !(bytePieces === 255 && ids.has('\t'))) {
+  if (bytePieces !== 0 && bytePieces !== 256 && !(bytePieces === 255 && pieces.includes('\t'))) {
     throw brokenTokenizer(`${file}: expected all 256 byte pieces or none, found ${bytePieces}.`)
   }
   const control = (known: number | undefined, name: string): number => {
-    const id = known ?? ids.get(name)
-    if (id === undefined || !(Number.isInteger(id) && id >= 0 && id < pieces.length)) {
-      throw brokenTokenizer(
-        `${file}: expected a piece ${name}, found ${id === undefined ? 'none' : `id ${id}`}.`,
-      )
+    const id = known ?? pieces.indexOf(name)
+    if (!(Number.isInteger(id) && id >= 0 && id < pieces.length)) {
+      const found = known === undefined ? 'none' : `id ${id}`
+      throw brokenTokenizer(`${file}: expected a piece ${name}, found ${found}.`)
     }
     return id
   }
