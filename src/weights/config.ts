@@ -29,10 +29,31 @@ const gemma3TextDefaults: Config = {
  */
 export function textConfig(config: Config): Config {
   const text = config.text_config
-  if (typeof text !== 'object' || text === null || Array.isArray(text)) return config
+  if (!isObject(text)) return withRopeKeys(config)
   const inherited = { eos_token_id: config.eos_token_id, torch_dtype: config.torch_dtype ?? config.dtype }
   const merged: Record<string, unknown> = { ...gemma3TextDefaults, ...inherited, ...text }
   if (config.model_type === 'gemma3') merged.model_type = 'gemma3_text'
   if (merged.layer_types !== undefined) delete merged.sliding_window_pattern
-  return merged
+  return withRopeKeys(merged)
+}
+
+/** transformers 5 writes `rope_parameters`, for Gemma 3 one set per layer type; earlier ones flat keys. */
+function withRopeKeys(config: Config): Config {
+  const parameters = config.rope_parameters
+  if (!isObject(parameters)) return config
+  const { full_attention: full, sliding_attention: sliding } = parameters
+  const main = isObject(full) ? full : parameters
+  const flat: Record<string, unknown> = { ...config, rope_scaling: null }
+  delete flat.rope_parameters
+  if (main.rope_theta !== undefined) flat.rope_theta = main.rope_theta
+  if (isObject(sliding) && sliding.rope_theta !== undefined) flat.rope_local_base_freq = sliding.rope_theta
+  if (main.rope_type !== undefined && main.rope_type !== 'default') {
+    const { rope_theta: _, ...scaling } = main
+    flat.rope_scaling = scaling
+  }
+  return flat
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
