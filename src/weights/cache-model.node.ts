@@ -26,7 +26,9 @@ export async function completeModel(
     if (size !== undefined && (await present(name))) sizes.set(name, size)
   }
   const choice = chooseFiles([...sizes.keys()], patterns)
-  const wanted = [...choice.metadata, ...choice.weights, ...(await shardsIn(directory, choice))]
+  const shards = await shardsIn(directory, choice).catch(() => undefined)
+  if (shards === undefined) return { missing: [`a readable ${choice.index}`] }
+  const wanted = [...choice.metadata, ...choice.weights, ...shards]
   const missing = [...choice.missing, ...wanted.filter((name) => !sizes.has(name)), ...missingParts(wanted)]
   if (missing.length > 0) return { missing }
   const files = wanted.map((name) => ({ name, size: sizes.get(name)! }))

@@ -22,9 +22,7 @@ const torchIndex = 'pytorch_model.bin.index.json'
 
 // Of several quantisations in one repository: the official Gemma files are Q4_0, then what llama.cpp's
 // users most often publish, then larger ones. Types that cannot be read are not in the list.
-const ggufPreference = [
-  'Q4_0', 'Q4_K_M', 'Q4_K_S', 'Q8_0', 'Q6_K', 'Q5_K_M', 'Q5_K_S', 'Q4_1', 'BF16', 'F16', 'F32',
-] // biome-ignore format: one line reads best
+const ggufPreference = 'Q4_0 Q4_K_M Q4_K_S Q8_0 Q6_K Q5_K_M Q5_K_S Q4_1 BF16 F16 F32'.split(' ')
 
 /** Chooses from the names in a repository's top folder; with `patterns`, exactly what they match. */
 export function chooseFiles(names: readonly string[], patterns?: readonly string[]): Choice {

@@ -3,17 +3,7 @@
 // https://huggingface.co/docs/hub/local-cache. Knows nothing about the network.
 
 import { randomUUID } from 'node:crypto'
-import {
-  copyFile,
-  lstat,
-  mkdir,
-  readFile,
-  readlink,
-  rename,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises'
+import { copyFile, lstat, mkdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { basename, dirname, join, relative } from 'node:path'
 import { sizeOf } from './cache-model.node.ts'

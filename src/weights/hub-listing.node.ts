@@ -92,8 +92,13 @@ function readTreeEntry(entry: unknown): HubFile | undefined {
   return {
     name: path,
     size: Number.isSafeInteger(bytes) && (bytes as number) >= 0 ? (bytes as number) : undefined,
-    etag: typeof etag === 'string' ? etag : undefined,
+    etag: typeof etag === 'string' && isBlobName(etag) ? etag : undefined,
   }
+}
+
+/** An ETag becomes a file name, so it may hold nothing that leads elsewhere. */
+function isBlobName(etag: string): boolean {
+  return /^[\w.-]{1,200}$/.test(etag) && isSafeName(etag)
 }
 
 export function choose(session: HubSession, listing: HubListing): Choice {
@@ -141,7 +146,7 @@ export async function fetchDescription(
       })
       if (response.status >= 400) return await statusFailure(response, connection)
       const etag = describedEtag(response.headers)
-      if (etag === undefined || !/^[\w.-]{1,200}$/.test(etag) || !isSafeName(etag)) {
+      if (etag === undefined || !isBlobName(etag)) {
         throw new GemmaError('network', `${what}: the Hub sent no usable ETag.`, 'Is HF_ENDPOINT a Hub?')
       }
       return { done: { name, etag, size: describedSize(response) } }
