@@ -255,6 +255,18 @@ describe('faults of the line', () => {
     expect(reports.some((report) => report.message?.includes('git-sha1'))).toBe(true)
   })
 
+  test('a server that ignores ranges is believed, one that sends another range is not', async () => {
+    fail('model.safetensors', { kind: 'reset', after: 131_072 }, { kind: 'ignoreRange' })
+    await load()
+    const asked = contentRequests().filter((request) => request.path.includes(sha256(weights)))
+    expect(asked.length).toBe(2)
+    await rm(hub(), { recursive: true })
+    fail('model.safetensors', { kind: 'reset', after: 131_072 }, { kind: 'wrongRange' })
+    await load()
+    expect(reports.some((report) => report.message?.includes('the server offers bytes 0-'))).toBe(true)
+    expect(reports.some((report) => report.message?.includes('damaged'))).toBe(false)
+  })
+
   test('after a break only the rest is asked for', async () => {
     fail('model.safetensors', { kind: 'reset', after: 131_072 })
     await load()
@@ -480,7 +492,14 @@ describe('several at once', () => {
     console.log(await resolveModel('google/gemma-2b-it', options))`
   const start = (): ChildProcess =>
     spawn(process.execPath, ['--input-type=module', '--eval', childScript()], {
-      env: { ...process.env, ...options.env },
+      // the caches and switches of whoever runs the test must not reach the child
+      env: {
+        ...process.env,
+        HF_HUB_CACHE: '',
+        HUGGINGFACE_HUB_CACHE: '',
+        HF_HUB_OFFLINE: '',
+        ...options.env,
+      },
       stdio: ['ignore', 'pipe', 'pipe'],
     })
   const finish = async (child: ChildProcess): Promise<{ code: number | null; out: string }> => {
