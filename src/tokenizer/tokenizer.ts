@@ -3,9 +3,14 @@
 
 import { GemmaError } from '../error.ts'
 import type { TokenizerFiles } from '../weights/checkpoint.ts'
+import type { BuiltInTemplate } from './built-in-template.ts'
+import type { ChatMessage } from './chat-message.ts'
 import { createDecoder, type DecodeStream } from './decode.ts'
 import { createEncodeText } from './encode.ts'
+import { parseGgufTokenizer } from './gguf.ts'
 import { parseSentencePieceModel } from './sentencepiece.ts'
+import { createRenderChat, type RenderChat } from './template.ts'
+import { parseTokenizerJson } from './tokenizer-json.ts'
 import { PIECE_TYPE, type Vocabulary } from './vocabulary.ts'
 
 export interface EncodeOptions {
@@ -16,6 +21,11 @@ export interface EncodeOptions {
    * User-defined pieces (turn markers, runs of spaces and line feeds, tags) are always matched whole.
    */
   parseControl?: boolean
+}
+
+export interface ChatOptions {
+  /** End the prompt with the beginning of the model's turn. Default false. */
+  addGenerationPrompt?: boolean
 }
 
 export interface Tokenizer {
@@ -39,15 +49,33 @@ export interface Tokenizer {
   idOf(piece: string): number | undefined
   /** Whether decoding leaves the id out: <pad>, <eos>, <bos>. */
   isControl(id: number): boolean
+  /** The prompt for a conversation, as text beginning with <bos>. Throws GemmaError 'template' on a refusal. */
+  applyChatTemplate(messages: readonly ChatMessage[], options?: ChatOptions): string
+  /** The ids of a prompt with exactly one <bos> in front, whether or not its text begins with one. */
+  encodePrompt(prompt: string): number[]
+  /** encodePrompt(applyChatTemplate(…)). */
+  encodeChat(messages: readonly ChatMessage[], options?: ChatOptions): number[]
 }
 
-/** Throws GemmaError 'tokenizer' when no file is there or the file is broken, 'unsupported' for other kinds. */
-export function createTokenizer(files: TokenizerFiles): Tokenizer {
-  return tokenizerOf(readVocabulary(files))
+export interface TokenizerOptions {
+  /** The format for checkpoints without a chat template. Default: 'gemma3' when the vocabulary has images. */
+  template?: BuiltInTemplate
+}
+
+/**
+ * Takes tokenizer.model where it is there, else tokenizer.json, else what GGUF metadata holds.
+ * Throws GemmaError 'tokenizer' when there is none or it is broken, 'unsupported' for other kinds.
+ */
+export function createTokenizer(files: TokenizerFiles, options: TokenizerOptions = {}): Tokenizer {
+  const vocabulary = readVocabulary(files)
+  const fallback = options.template ?? (vocabulary.pieces.includes('<start_of_image>') ? 'gemma3' : 'gemma')
+  return tokenizerOf(vocabulary, createRenderChat(files, vocabulary, fallback))
 }
 
 function readVocabulary(files: TokenizerFiles): Vocabulary {
   if (files.sentencePiece !== undefined) return parseSentencePieceModel(files.sentencePiece)
+  if (files.tokenizerJson !== undefined) return parseTokenizerJson(files.tokenizerJson)
+  if (files.gguf?.has('tokenizer.ggml.model')) return parseGgufTokenizer(files.gguf)
   throw new GemmaError(
     'tokenizer',
     'The checkpoint has no tokenizer.',
@@ -55,7 +83,7 @@ function readVocabulary(files: TokenizerFiles): Vocabulary {
   )
 }
 
-function tokenizerOf(vocabulary: Vocabulary): Tokenizer {
+function tokenizerOf(vocabulary: Vocabulary, renderChat: RenderChat): Tokenizer {
   const { pieces, types, bosId, eosId, padId, unkId } = vocabulary
   const encodeText = createEncodeText(vocabulary)
   const openStream = createDecoder(vocabulary)
@@ -64,6 +92,17 @@ function tokenizerOf(vocabulary: Vocabulary): Tokenizer {
     ids ??= new Map(pieces.map((text, id) => [text, id]))
     return ids.get(piece)
   }
+  const endOfTurn = pieces.indexOf('<end_of_turn>')
+  const encode = (text: string, output: number[], parseControl: boolean): number[] => {
+    encodeText(text, parseControl, output)
+    return output
+  }
+  const encodePrompt = (prompt: string): number[] => {
+    const bos = pieces[bosId]
+    return encode(prompt.startsWith(bos) ? prompt.slice(bos.length) : prompt, [bosId], false)
+  }
+  const applyChatTemplate = (messages: readonly ChatMessage[], options: ChatOptions = {}): string =>
+    renderChat(messages, options.addGenerationPrompt === true)
   return {
     vocabulary,
     vocabSize: pieces.length,
@@ -71,12 +110,9 @@ function tokenizerOf(vocabulary: Vocabulary): Tokenizer {
     eosId,
     padId,
     unkId,
-    endOfTurnId: pieces.indexOf('<end_of_turn>') < 0 ? undefined : pieces.indexOf('<end_of_turn>'),
-    encode(text, options = {}) {
-      const output: number[] = options.bos === true ? [bosId] : []
-      encodeText(text, options.parseControl === true, output)
-      return output
-    },
+    endOfTurnId: endOfTurn < 0 ? undefined : endOfTurn,
+    encode: (text, options = {}) =>
+      encode(text, options.bos === true ? [bosId] : [], options.parseControl === true),
     decode(tokens) {
       const stream = openStream()
       let text = ''
@@ -92,6 +128,9 @@ function tokenizerOf(vocabulary: Vocabulary): Tokenizer {
       return piece
     },
     idOf,
+    applyChatTemplate,
+    encodePrompt,
+    encodeChat: (messages, options) => encodePrompt(applyChatTemplate(messages, options)),
     isControl: (id) => types[id] === PIECE_TYPE.control,
   }
 }

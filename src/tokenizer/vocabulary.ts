@@ -79,7 +79,7 @@ export function createVocabulary(file: string, parts: VocabularyParts): Vocabula
       bytePieces++
     }
   }
-  if (bytePieces !== 0 && bytePieces !== 256 && !(bytePieces === 255 && pieces.includes('\t'))) {
+  if (bytePieces !== 0 && bytePieces !== 256) {
     throw brokenTokenizer(`${file}: expected all 256 byte pieces or none, found ${bytePieces}.`)
   }
   const control = (known: number | undefined, name: string): number => {
