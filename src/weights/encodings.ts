@@ -47,7 +47,12 @@ export function fitsBlocks(encoding: Encoding, columns: number): boolean {
 export function encodedBytes(encoding: Encoding, values: number): number {
   const block = blockSizes[encoding]
   const bytes = (values / block.values) * block.bytes
-  if (!Number.isSafeInteger(values) || values < 0 || !Number.isSafeInteger(bytes)) {
+  if (
+    !Number.isSafeInteger(values) ||
+    values < 0 ||
+    values % block.values !== 0 ||
+    !Number.isSafeInteger(bytes)
+  ) {
     throw new GemmaError(
       'file',
       `${values} values cannot be written as ${encoding} blocks of ${block.values}.`,
