@@ -1,0 +1,31 @@
+// What a backend offers to the engine: it holds tensors, compiles tapes into plans, runs plans and reads
+// values back. Knows no model.
+
+import type { RunInputs, Tape, Tensor } from '../graph/tape.ts'
+import type { StoredTensor } from '../weights/checkpoint.ts'
+
+/** A tape made ready to run. */
+export interface Plan {
+  readonly tape: Tape
+}
+
+export interface Backend {
+  readonly name: string
+  /** Workers that share the arithmetic. */
+  readonly threads: number
+  /** One line for people: what runs where and how. */
+  readonly description: string
+  /** Fills a weight from a checkpoint; `onBytes` hears of every stretch of stored bytes that is done. */
+  load(tensor: Tensor, stored: StoredTensor, onBytes?: (bytes: number) => void, signal?: AbortSignal): Promise<void>
+  compile(tape: Tape): Plan
+  /** Runs to the end, or throws GemmaError 'aborted'; runs must not overlap. */
+  run(plan: Plan, inputs: RunInputs, signal?: AbortSignal): Promise<void>
+  /** A copy of the first `rows` rows of a kept value. */
+  read(plan: Plan, tensor: Tensor, rows: number): Float32Array
+  /** Bytes held for weights, caches and scratch. */
+  memoryBytes(): { weights: number; caches: number; scratch: number }
+  dispose(): Promise<void>
+}
+
+/** Most rows one run may have; longer prompts are taken in parts. */
+export const MAX_ROWS = 512

@@ -1,0 +1,314 @@
+// The WebAssembly backend: weights, caches and scratch in shared memories of at most 4 GiB each, programs of
+// kernel calls that a pool of workers runs in lock-step. Ops bring their kernels (ops/wasm.ts); this file
+// gives everything a place and an address.
+
+import { GemmaError } from '../../error.ts'
+import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
+import type { Backend, Plan } from '../backend.ts'
+import { CALL_WORDS } from './control.ts'
+import { kernelNames } from './execute.ts'
+import { loadTensor, STAGING_BYTES } from './load.ts'
+import { createPool } from './pool.ts'
+import {
+  align,
+  bufferBytes,
+  type Call,
+  compileProgram,
+  isPersistent,
+  type Placement,
+  type Placements,
+  type Program,
+  placeKey,
+} from './program.ts'
+import { type KernelBuild, type Kernels, loadKernels } from './variant.ts'
+
+export interface WasmBackendOptions {
+  /** Worker threads; 0 runs in the calling thread. */
+  readonly threads: number
+  /** Weights and caches in the order in which a run meets them: neighbours share a memory. */
+  readonly tensors: readonly Tensor[]
+  /** Made by the host, copied into every memory. */
+  readonly constants: ReadonlyMap<Tensor, Float32Array>
+  /** Tapes that need the most scratch; what they need is set aside from the start. */
+  readonly sizing: readonly Tape[]
+  readonly build?: KernelBuild | 'auto'
+  /** Largest memory in bytes; smaller only in tests of models that span several. */
+  readonly memoryLimit?: number
+}
+
+/** The words of a raw kernel call: numbers are integers or addresses. */
+export interface RawCall {
+  readonly kernel: string
+  readonly memory: number
+  readonly words: readonly number[]
+}
+
+/** What the loader may do inside the backend. */
+export interface LoaderAccess {
+  readonly kernels: Kernels
+  placementOf(tensor: Tensor): Placement
+  bytesAt(memory: number, address: number, length: number): Uint8Array
+  /** Address of scratch in a memory, at least STAGING_BYTES long. */
+  stagingAddress(memory: number): number
+  runRaw(call: RawCall, slot: number): Promise<void>
+}
+
+interface WasmPlan extends Plan {
+  readonly program: Program
+  readonly address: number
+}
+
+// The fixed first 64 KiB: the run's inputs (runtime.wasm.ts) and the mathematics library's tables.
+const RUN_ROWS = 1024
+const RUN_TOP_P = 1040
+const RUN_TOKENS = 4096
+const RUN_POSITIONS = 6144
+const RUN_SEQUENCES = 8192
+const RUN_TARGETS = 10240
+const RUN_UNIFORM = 12288
+const FIRST_ADDRESS = 65536
+/** Room for the words of programs in each memory; a plan of a large model takes about 50 kB. */
+const PROGRAM_BYTES = 4 << 20
+/** Two raw calls may be under way: their words lie at the start of the program room. */
+const RAW_BYTES = 512
+const PAGE = 65536
+const LARGEST_MEMORY = 65536 * PAGE
+
+export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
+  const kernels = await loadKernels(options.build)
+  const limit = options.memoryLimit ?? LARGEST_MEMORY
+  const scratch = scratchNeeded(options, kernels)
+  const layout = placeTensors(options, limit - PROGRAM_BYTES - scratch)
+  const memories = layout.ends.map((end) => createMemory(end + PROGRAM_BYTES + scratch))
+  const scratchBytes = memories.map(() => scratch)
+  for (const [tensor, values] of options.constants) {
+    for (const { memory, address } of layout.placements.get(tensor)!) {
+      new Float32Array(memories[memory]!.buffer, address, values.length).set(values)
+    }
+  }
+  const pool = await createPool(kernels.module, memories, options.threads)
+  const indexOf = new Map(kernelNames(kernels.module).map((name, index) => [name, index]))
+  const programRoom = layout.ends.map((end) => end + 2 * RAW_BYTES)
+  const scratchBase = layout.ends.map((end) => end + PROGRAM_BYTES)
+
+  /** Takes room for words and returns their address. */
+  const room = (memory: number, words: number): number => {
+    const address = programRoom[memory]!
+    if (address + words * 4 > scratchBase[memory]!) throw new Error('the room for programs is full')
+    programRoom[memory] = align(address + words * 4)
+    return address
+  }
+  const ensureScratch = (memory: number, bytes: number): void => {
+    if (bytes <= scratchBytes[memory]!) return
+    grow(memories[memory]!, scratchBase[memory]! + bytes)
+    scratchBytes[memory] = bytes
+  }
+
+  const access: LoaderAccess = {
+    kernels,
+    placementOf: (tensor) => layout.placements.get(tensor)![0]!,
+    bytesAt: (memory, address, length) => new Uint8Array(memories[memory]!.buffer, address, length),
+    stagingAddress: (memory) => scratchBase[memory]!,
+    async runRaw({ kernel, memory, words }, slot) {
+      const at = layout.ends[memory]! + slot * RAW_BYTES
+      new Int32Array(memories[memory]!.buffer, at, words.length).set(words)
+      const code = layout.ends[0]! + slot * RAW_BYTES + RAW_BYTES / 2
+      new Int32Array(memories[0]!.buffer, code, 4).set([indexOf.get(kernel)!, memory, at, 1])
+      await pool.run(code, 1)
+    },
+  }
+
+  const addressOf = (call: Call, buffer: Parameters<typeof placeKey>[0], memory: number, program: Program): number => {
+    if (isPersistent(buffer)) return layout.placements.get(buffer)!.find((p) => p.memory === memory)!.address
+    const offset = program.offsets.get(placeKey(buffer, memory))
+    if (offset === undefined) throw new Error(`a buffer of ${call.kind} has no place`)
+    return scratchBase[memory]! + offset
+  }
+
+  const encode = (program: Program): number => {
+    const words = new Int32Array(program.calls.length * CALL_WORDS)
+    program.calls.forEach((call, index) => {
+      const at = index * CALL_WORDS
+      words[at + 3] = call.barrier ? 1 : 0
+      if (call.kind === 'transfer') {
+        words[at] = -1
+        words[at + 1] = call.from
+        words[at + 2] = addressOf(call, call.buffer, call.from, program)
+        words[at + 4] = call.to
+        words[at + 5] = addressOf(call, call.buffer, call.to, program)
+        words[at + 6] = call.bytes
+        return
+      }
+      const kernel = indexOf.get(call.kernel)
+      if (kernel === undefined) throw new Error(`there is no kernel ${call.kernel}`)
+      const address = room(call.memory, call.args.length)
+      const view = new DataView(memories[call.memory]!.buffer, address, call.args.length * 4)
+      call.args.forEach((argument, i) => {
+        if ('buffer' in argument) {
+          view.setUint32(4 * i, addressOf(call, argument.buffer, call.memory, program) + argument.offset, true)
+        } else if (argument.kind === 'int') view.setInt32(4 * i, argument.value, true)
+        else view.setFloat32(4 * i, argument.value, true)
+      })
+      words[at] = kernel
+      words[at + 1] = call.memory
+      words[at + 2] = address
+    })
+    const address = room(0, words.length)
+    new Int32Array(memories[0]!.buffer, address, words.length).set(words)
+    return address
+  }
+
+  const writeInputs = (inputs: RunInputs): void => {
+    for (const { buffer } of memories) {
+      new Int32Array(buffer, RUN_TOKENS, inputs.rows).set(inputs.tokens.subarray(0, inputs.rows))
+      new Int32Array(buffer, RUN_POSITIONS, inputs.rows).set(inputs.positions.subarray(0, inputs.rows))
+      new Int32Array(buffer, RUN_SEQUENCES, inputs.rows).set(inputs.sequences.subarray(0, inputs.rows))
+      new Int32Array(buffer, RUN_TARGETS, inputs.rows).set(inputs.targets.subarray(0, inputs.rows))
+      const { temperature, topK, topP, uniform } = inputs.sampling
+      new Float64Array(buffer, RUN_UNIFORM, inputs.rows).set(uniform.subarray(0, inputs.rows))
+      const view = new DataView(buffer, RUN_ROWS, 64)
+      view.setInt32(0, inputs.rows, true)
+      view.setFloat32(4, temperature, true)
+      view.setInt32(8, Math.min(topK, 0x7fffffff), true)
+      view.setFloat64(RUN_TOP_P - RUN_ROWS, topP, true)
+    }
+  }
+
+  let disposed = false
+  return {
+    name: 'wasm',
+    threads: pool.workers,
+    description: describe(kernels, pool.workers, options.threads, memories.length),
+    load: (tensor, stored, onBytes, signal) => loadTensor(access, tensor, stored, onBytes, signal),
+    compile(tape): WasmPlan {
+      const program = compileProgram(tape, {
+        threads: pool.workers,
+        integers: kernels.integers,
+        placements: layout.placements,
+        memories: memories.length,
+      })
+      program.scratchBytes.forEach((bytes, memory) => ensureScratch(memory, bytes))
+      return { tape, program, address: encode(program) }
+    },
+    async run(plan, inputs, signal) {
+      const { address, program } = plan as WasmPlan
+      writeInputs(inputs)
+      await pool.run(address, program.calls.length, signal)
+    },
+    read(plan, tensor, rows) {
+      const { program } = plan as WasmPlan
+      const memory = program.homes.get(tensor)
+      if (memory === undefined) throw new Error(`${tensor.name} was not kept`)
+      const from = scratchBase[memory]! + program.offsets.get(placeKey(tensor, memory))!
+      return new Float32Array(memories[memory]!.buffer, from, rows * tensor.shape[1]!).slice()
+    },
+    memoryBytes: () => ({
+      weights: layout.weightBytes,
+      caches: layout.cacheBytes,
+      scratch: scratchBytes.reduce((a, b) => a + b + PROGRAM_BYTES + FIRST_ADDRESS, 0),
+    }),
+    async dispose() {
+      if (disposed) return
+      disposed = true
+      await pool.dispose()
+      // Views of the memories may outlive this object in the caller's hands; the memories themselves go.
+      memories.length = 0
+    },
+  }
+}
+
+function describe({ build, integers }: Kernels, workers: number, threads: number, memories: number): string {
+  const where = threads === 0 ? 'in the calling thread' : `${workers} thread${workers === 1 ? '' : 's'}`
+  const spread = memories > 1 ? `, ${memories} memories` : ''
+  return `WebAssembly, ${build} SIMD (int4 ${integers.int4}, int8 ${integers.int8}), ${where}${spread}`
+}
+
+/** Scratch that the largest tapes need, found by compiling them as if all lay in one memory. */
+function scratchNeeded(options: WasmBackendOptions, kernels: Kernels): number {
+  const placements = new Map<Tensor, Placement[]>()
+  for (const tensor of [...options.tensors, ...options.constants.keys()]) {
+    placements.set(tensor, [{ memory: 0, address: 0 }])
+  }
+  const needs = options.sizing.map(
+    (tape) =>
+      compileProgram(tape, {
+        threads: Math.max(1, options.threads),
+        integers: kernels.integers,
+        placements,
+        memories: 1,
+      }).scratchBytes[0]!,
+  )
+  return Math.max(STAGING_BYTES, ...needs)
+}
+
+interface MemoryLayout {
+  readonly placements: Placements
+  /** First free address of each memory. */
+  readonly ends: number[]
+  readonly weightBytes: number
+  readonly cacheBytes: number
+}
+
+/** Fills one memory after the other, in the order of use. */
+function placeTensors({ tensors, constants }: WasmBackendOptions, limit: number): MemoryLayout {
+  const placements = new Map<Tensor, Placement[]>()
+  const constantBytes = [...constants.keys()].reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
+  const ends: number[] = []
+  let weightBytes = 0
+  let cacheBytes = 0
+  const open = (): void => {
+    let at = FIRST_ADDRESS
+    for (const tensor of constants.keys()) {
+      placements.set(tensor, [...(placements.get(tensor) ?? []), { memory: ends.length, address: at }])
+      at += align(bufferBytes(tensor))
+    }
+    ends.push(at)
+  }
+  open()
+  for (const tensor of tensors) {
+    const bytes = align(bufferBytes(tensor))
+    if (FIRST_ADDRESS + constantBytes + bytes > limit) {
+      throw new GemmaError(
+        'unsupported',
+        `The tensor ${tensor.name} takes ${bytes} bytes, more than one WebAssembly memory of 4 GiB can hold.`,
+        'Choose a narrower dtype.',
+      )
+    }
+    if (ends[ends.length - 1]! + bytes > limit) open()
+    const memory = ends.length - 1
+    placements.set(tensor, [{ memory, address: ends[memory]! }])
+    ends[memory]! += bytes
+    if (tensor.role === 'cache') cacheBytes += bytes
+    else weightBytes += bytes
+  }
+  return { placements, ends, weightBytes, cacheBytes }
+}
+
+function createMemory(bytes: number): WebAssembly.Memory {
+  const initial = Math.ceil(bytes / PAGE)
+  try {
+    return new WebAssembly.Memory({ initial, maximum: 65536, shared: true })
+  } catch (cause) {
+    throw new GemmaError(
+      'memory',
+      `This engine could not set aside ${(bytes / 1e9).toFixed(2)} GB of memory.`,
+      'Close other programs, choose a narrower dtype (int4), or a shorter contextLength.',
+      { cause },
+    )
+  }
+}
+
+function grow(memory: WebAssembly.Memory, bytes: number): void {
+  const pages = Math.ceil((bytes - memory.buffer.byteLength) / PAGE)
+  if (pages <= 0) return
+  try {
+    memory.grow(pages)
+  } catch (cause) {
+    throw new GemmaError(
+      'memory',
+      `A memory could not grow by ${pages * PAGE} bytes for this request.`,
+      'Use a shorter prompt, or load the model with a shorter contextLength.',
+      { cause },
+    )
+  }
+}

@@ -1,0 +1,160 @@
+// The worker threads of one model: started once, told by a shared word to run a program, gone at dispose.
+// With no threads the program runs in the caller's own thread. Knows no program.
+
+import { abortedError, GemmaError } from '../../error.ts'
+import { CALLS, CONTROL_WORDS, DONE, EXIT, FAILED, GENERATION, PROGRAM, STOP, STOPPED } from './control.ts'
+import { execute, instantiate } from './execute.ts'
+import type { WorkerStart } from './worker.ts'
+
+export interface Pool {
+  readonly workers: number
+  /** Runs `calls` calls whose words lie at `address` of the first memory. */
+  run(address: number, calls: number, signal?: AbortSignal): Promise<void>
+  dispose(): Promise<void>
+}
+
+/** The little that Node's and the browser's workers have in common. */
+interface Thread {
+  start(message: WorkerStart): void
+  /** Called with 'ready', 'failed: …', or when the thread dies. */
+  listen(heard: (message: string) => void): void
+  /** Whether the thread keeps the process alive. */
+  hold(alive: boolean): void
+  end(): Promise<void>
+}
+
+export async function createPool(
+  module: WebAssembly.Module,
+  memories: readonly WebAssembly.Memory[],
+  threads: number,
+): Promise<Pool> {
+  const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
+  if (threads === 0) return inlinePool(module, memories, control)
+  const workers: Thread[] = []
+  let failure: GemmaError | undefined
+  const failed = new Set<(error: GemmaError) => void>()
+  const fail = (message: string): void => {
+    failure ??= new GemmaError('worker', `A worker thread failed: ${message}.`, 'Load the model again.')
+    for (const reject of failed) reject(failure)
+  }
+  try {
+    await Promise.all(
+      Array.from({ length: threads }, async (_, worker) => {
+        const thread = await startThread()
+        workers.push(thread)
+        await new Promise<void>((resolve, reject) => {
+          failed.add(reject)
+          thread.listen((message) => (message === 'ready' ? resolve() : fail(message)))
+          thread.start({ control, module, memories, worker, workers: threads })
+        })
+      }),
+    )
+  } catch (error) {
+    await Promise.all(workers.map((thread) => thread.end()))
+    throw error
+  }
+  failed.clear()
+  for (const thread of workers) thread.hold(false)
+
+  const run = async (address: number, calls: number, signal?: AbortSignal): Promise<void> => {
+    if (failure) throw failure
+    if (signal?.aborted) throw abortedError(signal)
+    const before = Atomics.load(control, DONE)
+    control[PROGRAM] = address
+    control[CALLS] = calls
+    Atomics.store(control, STOP, 0)
+    const stop = (): void => void Atomics.store(control, STOP, 1)
+    signal?.addEventListener('abort', stop)
+    for (const thread of workers) thread.hold(true)
+    let reject!: (error: GemmaError) => void
+    const broken = new Promise<never>((_, no) => {
+      reject = no
+    })
+    failed.add(reject)
+    try {
+      const generation = Atomics.add(control, GENERATION, 1) + 1
+      Atomics.notify(control, GENERATION)
+      await Promise.race([broken, untilChanged(control, DONE, before)])
+      if (Atomics.load(control, FAILED) !== 0) await broken
+      if (signal?.aborted && Atomics.load(control, STOPPED) === generation) throw abortedError(signal)
+    } finally {
+      failed.delete(reject)
+      signal?.removeEventListener('abort', stop)
+      for (const thread of workers) thread.hold(false)
+    }
+  }
+  const dispose = async (): Promise<void> => {
+    failure ??= new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
+    Atomics.store(control, EXIT, 1)
+    Atomics.add(control, GENERATION, 1)
+    Atomics.notify(control, GENERATION)
+    await Promise.all(workers.map((thread) => thread.end()))
+  }
+  return { workers: threads, run, dispose }
+}
+
+async function untilChanged(control: Int32Array, index: number, before: number): Promise<void> {
+  while (Atomics.load(control, index) === before) {
+    const waiting = Atomics.waitAsync(control, index, before)
+    if (waiting.async) await waiting.value
+  }
+}
+
+function inlinePool(
+  module: WebAssembly.Module,
+  memories: readonly WebAssembly.Memory[],
+  control: Int32Array,
+): Pool {
+  const executor = { control, memories, kernels: instantiate(module, memories), worker: 0, workers: 1 }
+  let disposed = false
+  return {
+    workers: 1,
+    async run(address, calls, signal) {
+      if (disposed) throw new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
+      if (signal?.aborted) throw abortedError(signal)
+      control[PROGRAM] = address
+      control[CALLS] = calls
+      control[GENERATION]!++
+      execute(executor)
+    },
+    async dispose() {
+      disposed = true
+    },
+  }
+}
+
+/** In the source tree the worker is TypeScript, in the package JavaScript. */
+const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
+
+async function startThread(): Promise<Thread> {
+  if (typeof process !== 'undefined' && process.versions?.node) {
+    const { Worker } = await import('node:worker_threads')
+    const worker = new Worker(workerUrl, { name: 'gemma' })
+    const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
+    return {
+      start: (message) => worker.postMessage(message),
+      listen(heard) {
+        worker.on('message', heard)
+        worker.on('error', (error) => heard(error instanceof Error ? error.message : String(error)))
+        worker.on('exit', () => heard('it ended'))
+      },
+      hold: (alive) => (alive ? worker.ref() : worker.unref()),
+      end: async () => {
+        worker.ref()
+        const patience = setTimeout(() => void worker.terminate(), 1000)
+        await ended
+        clearTimeout(patience)
+      },
+    }
+  }
+  const worker = new Worker(workerUrl, { type: 'module', name: 'gemma' })
+  return {
+    start: (message) => worker.postMessage(message),
+    listen(heard) {
+      worker.onmessage = (event): void => heard(String(event.data))
+      worker.onerror = (event): void => heard(event.message)
+    },
+    hold: () => {},
+    end: async () => worker.terminate(),
+  }
+}

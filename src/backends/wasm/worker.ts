@@ -1,0 +1,57 @@
+// A worker thread: waits for the main thread to raise the generation, runs its share of the program, and
+// waits again. Everything it shares is in shared memory; no message is exchanged after the first.
+
+import { ARRIVED, DONE, EXIT, FAILED, GENERATION } from './control.ts'
+import { type Executor, execute, instantiate } from './execute.ts'
+
+export interface WorkerStart {
+  readonly control: Int32Array
+  readonly module: WebAssembly.Module
+  readonly memories: readonly WebAssembly.Memory[]
+  readonly worker: number
+  readonly workers: number
+}
+
+/** Index of the word in which workers count themselves out of a program. */
+const LEFT = ARRIVED + 16
+
+function serve(start: WorkerStart, report: (message: string) => void): void {
+  const { control, module, memories, worker, workers } = start
+  const executor: Executor = { control, memories, kernels: instantiate(module, memories), worker, workers }
+  report('ready')
+  let seen = 0
+  for (;;) {
+    Atomics.wait(control, GENERATION, seen)
+    const generation = Atomics.load(control, GENERATION)
+    if (generation === seen) continue
+    if (Atomics.load(control, EXIT) !== 0) return
+    seen = generation
+    try {
+      execute(executor)
+    } catch (error) {
+      Atomics.store(control, FAILED, 1)
+      report(`failed: ${error instanceof Error ? error.message : String(error)}`)
+    }
+    if (Atomics.add(control, LEFT, 1) === workers - 1) {
+      Atomics.store(control, LEFT, 0)
+      Atomics.store(control, DONE, generation)
+      Atomics.notify(control, DONE)
+    }
+  }
+}
+
+// Node and browsers hand messages over differently; nothing else differs.
+const scope = globalThis as unknown as {
+  process?: { versions?: { node?: string } }
+  postMessage?: (message: unknown) => void
+  onmessage?: (event: { data: WorkerStart }) => void
+}
+if (scope.process?.versions?.node) {
+  const { parentPort } = await import('node:worker_threads')
+  parentPort?.once('message', (start: WorkerStart) => {
+    serve(start, (message) => parentPort.postMessage(message))
+    parentPort.close()
+  })
+} else {
+  scope.onmessage = ({ data }): void => serve(data, (message) => scope.postMessage?.(message))
+}

@@ -1,0 +1,129 @@
+// One model on one backend: records the plans that inference needs, and runs them. Works on tokens and
+// positions; knows no text, no file and no session.
+
+import { type Backend, MAX_ROWS, type Plan } from '../backends/backend.ts'
+import { createTape, keep, type RunInputs, type SamplingInputs, type Tape, type Tensor } from '../graph/tape.ts'
+import type { ModelState, Trace } from '../model/blocks.ts'
+import type { ModelConfig } from '../model/config.ts'
+import { head, models } from '../model/model.ts'
+import type { Parameters } from '../model/parameters.ts'
+import { last } from '../ops/last/last.ts'
+import { logprob } from '../ops/logprob/logprob.ts'
+import { sample } from '../ops/sample/sample.ts'
+
+export interface Model {
+  readonly config: ModelConfig
+  readonly parameters: Parameters
+  readonly state: ModelState
+  /** Longest context the caches have room for. */
+  readonly contextLength: number
+}
+
+/**
+ * - cache: fill the caches, give nothing
+ * - next: draw a token after the last row
+ * - logits: logits of every row
+ * - score: running softmax state of every row (see ops/logprob)
+ */
+export type PlanKind = 'cache' | 'next' | 'logits' | 'score'
+
+interface Recorded {
+  readonly plan: Plan
+  readonly output: Tensor | undefined
+}
+
+/** Rows that plans are recorded for; a run takes the smallest that holds it. */
+const ROW_SIZES = [1, 8, 32, 128, MAX_ROWS] as const
+/** Bytes of logits that one run may make. */
+const LOGITS_BYTES = 32 << 20
+/** Vocabulary rows per slice when scoring. */
+const SCORE_SLICE = 8192
+
+export const GREEDY: SamplingInputs = { temperature: 0, topK: 1, topP: 1, uniform: new Float64Array(MAX_ROWS) }
+
+export interface Row {
+  readonly token: number
+  readonly position: number
+  readonly sequence: number
+  /** For 'score': the token to predict; −1: none. */
+  readonly target?: number
+}
+
+export interface Engine {
+  readonly model: Model
+  readonly backend: Backend
+  /** Most rows a run of this kind may have. */
+  maxRows(kind: PlanKind): number
+  /** Runs rows (at most maxRows) and returns the plan's output for them, [rows or 1, columns]. */
+  run(kind: PlanKind, rows: readonly Row[], sampling?: SamplingInputs, signal?: AbortSignal): Promise<Float32Array>
+}
+
+export function createEngine(model: Model, backend: Backend): Engine {
+  const plans = new Map<string, Recorded>()
+  const planFor = (kind: PlanKind, rows: number): Recorded => {
+    const size = ROW_SIZES.find((s) => s >= rows) ?? MAX_ROWS
+    const capacity = Math.min(size, maxRows(model.config, kind))
+    const key = `${kind} ${capacity}`
+    const known = plans.get(key)
+    if (known) return known
+    const { tape, output } = recordPlan(model, kind, capacity)
+    const recorded = { plan: backend.compile(tape), output }
+    plans.set(key, recorded)
+    return recorded
+  }
+  return {
+    model,
+    backend,
+    maxRows: (kind) => maxRows(model.config, kind),
+    async run(kind, rows, sampling = GREEDY, signal) {
+      const { plan, output } = planFor(kind, rows.length)
+      await backend.run(plan, inputsOf(rows, sampling), signal)
+      if (!output) return new Float32Array(0)
+      return backend.read(plan, output, Math.min(rows.length, output.shape[0]!))
+    },
+  }
+}
+
+function maxRows({ vocabSize }: ModelConfig, kind: PlanKind): number {
+  if (kind !== 'logits') return MAX_ROWS
+  return Math.max(1, Math.min(MAX_ROWS, Math.floor(LOGITS_BYTES / (4 * vocabSize))))
+}
+
+/** The tapes that need the most scratch. */
+export function sizingTapes(model: Model): Tape[] {
+  return [recordPlan(model, 'next', MAX_ROWS).tape, recordPlan(model, 'next', 1).tape]
+}
+
+/** Records the model for so many rows, with what the kind of plan adds after the last norm. */
+export function recordPlan(
+  { config, parameters, state }: Model,
+  kind: PlanKind,
+  rows: number,
+  trace?: Trace,
+): { tape: Tape; output: Tensor | undefined } {
+  const tape = createTape(rows)
+  const hidden = models[config.generation](tape, config, parameters, state, trace)
+  if (kind === 'cache') return { tape, output: undefined }
+  const wanted = kind === 'next' && rows > 1 ? last(tape, hidden) : hidden
+  if (kind !== 'score') {
+    const logits = head(tape, config, parameters, wanted)
+    return { tape, output: keep(tape, kind === 'next' ? sample(tape, logits) : logits) }
+  }
+  let scores: Tensor | undefined
+  for (let from = 0; from < config.vocabSize; from += SCORE_SLICE) {
+    const slice = { from, count: Math.min(SCORE_SLICE, config.vocabSize - from) }
+    scores = logprob(tape, head(tape, config, parameters, hidden, slice), from, scores)
+  }
+  return { tape, output: keep(tape, scores!) }
+}
+
+export function inputsOf(rows: readonly Row[], sampling: SamplingInputs = GREEDY): RunInputs {
+  return {
+    rows: rows.length,
+    tokens: Int32Array.from(rows, (row) => row.token),
+    positions: Int32Array.from(rows, (row) => row.position),
+    sequences: Int32Array.from(rows, (row) => row.sequence),
+    targets: Int32Array.from(rows, (row) => row.target ?? -1),
+    sampling,
+  }
+}

@@ -1,0 +1,209 @@
+// From an opened checkpoint to a model on a backend: which dtype each weight gets, whether all of it fits,
+// and the loading itself with progress. Knows no container and no kernel.
+
+import type { Backend } from '../backends/backend.ts'
+import { MAX_ROWS } from '../backends/backend.ts'
+import { createReferenceBackend } from '../backends/reference.ts'
+import { createWasmBackend } from '../backends/wasm/backend.ts'
+import type { KernelBuild } from '../backends/wasm/variant.ts'
+import { GemmaError } from '../error.ts'
+import { type Dtype, layoutOf } from '../graph/dtype.ts'
+import { matrixSize, type Tensor } from '../graph/tape.ts'
+import { createState } from '../model/blocks.ts'
+import { type ModelConfig, parseConfig } from '../model/config.ts'
+import { createParameters, type Parameters, type ParameterSpec, parameterSpecs } from '../model/parameters.ts'
+import type { Checkpoint, Encoding, StoredTensor } from '../weights/checkpoint.ts'
+import { createEngine, type Engine, type Model, sizingTapes } from './engine.ts'
+
+/** 'auto' keeps what the file has; 'f32' widens weights and keeps activations in float32 too. */
+export type WeightDtype = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
+
+export interface LoadProgress {
+  readonly phase: 'download' | 'load'
+  /** Bytes done and in all. */
+  readonly bytes: number
+  readonly totalBytes: number
+  /** The file being fetched, or the tensor being loaded. */
+  readonly name: string
+}
+
+export interface LoadModelOptions {
+  readonly dtype?: WeightDtype
+  readonly threads: number
+  readonly contextLength?: number
+  readonly sequences?: number
+  readonly backend?: 'wasm' | 'reference'
+  readonly build?: KernelBuild | 'auto'
+  readonly memoryLimit?: number
+  readonly onProgress?: (progress: LoadProgress) => void
+  readonly signal?: AbortSignal
+}
+
+/** Loaded without a wish, a model keeps at most this many tokens of context: caches cost memory. */
+const DEFAULT_CONTEXT = 8192
+
+const AS_STORED: Readonly<Record<Encoding, Dtype>> = {
+  F32: 'f32',
+  BF16: 'bf16',
+  F16: 'f16',
+  I8: 'int8row',
+  Q8_0: 'int8',
+  Q5_K: 'int8',
+  Q6_K: 'int8',
+  Q4_0: 'int4',
+  Q4_1: 'int4min',
+  Q4_K: 'int4min',
+}
+
+/** The dtype a stored tensor gets; vectors stay f32. */
+export function dtypeFor(wanted: WeightDtype, encoding: Encoding, dimensions: number): Dtype {
+  if (dimensions === 1 || wanted === 'f32') return 'f32'
+  const stored = AS_STORED[encoding]
+  if (wanted === 'auto') return stored
+  // What is stored in so many bits already is not rounded again.
+  if (wanted === 'int8' && stored === 'int8row') return stored
+  if (wanted === 'int4' && stored === 'int4min') return stored
+  return wanted
+}
+
+export async function loadModel(checkpoint: Checkpoint, options: LoadModelOptions): Promise<Engine> {
+  const config = fitVocabulary(parseConfig(checkpoint.config, checkpoint.generationConfig), checkpoint)
+  const stored = checkTensors(config, checkpoint)
+  const dtype = options.dtype ?? 'auto'
+  const dtypeOf = ({ name, shape }: ParameterSpec): Dtype =>
+    dtypeFor(dtype, stored.get(name)!.encoding, shape.length)
+  const parameters = createParameters(config, dtypeOf)
+  const contextLength = checkContext(options.contextLength, config)
+  const sequences = options.sequences ?? 1
+  const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS })
+  const model: Model = { config, parameters, state, contextLength }
+  const tensors = inOrderOfUse(model)
+  const backend: Backend =
+    options.backend === 'reference'
+      ? createReferenceBackend({ tensors, constants: state.constants })
+      : await createWasmBackend({
+          threads: options.threads,
+          tensors,
+          constants: state.constants,
+          sizing: sizingTapes(model),
+          build: options.build,
+          memoryLimit: options.memoryLimit,
+        })
+  try {
+    await fill(backend, parameters, stored, options)
+  } catch (error) {
+    await backend.dispose()
+    throw error
+  }
+  return createEngine(model, backend)
+}
+
+/** Padded tables (256 128 rows in Google's JAX files) and unpadded ones are both the same model. */
+function fitVocabulary(config: ModelConfig, checkpoint: Checkpoint): ModelConfig {
+  const table = checkpoint.tensors.get('model.embed_tokens.weight')
+  const rows = table?.shape[0]
+  if (rows === undefined || rows >= config.vocabSize) return config
+  throw new GemmaError(
+    'config',
+    `${checkpoint.name}: the configuration has a vocabulary of ${config.vocabSize}, but the embedding has ${rows} rows.`,
+    'The configuration belongs to another model.',
+  )
+}
+
+function checkTensors(config: ModelConfig, checkpoint: Checkpoint): Map<string, StoredTensor> {
+  const stored = new Map<string, StoredTensor>()
+  const missing: string[] = []
+  for (const { name, shape } of parameterSpecs(config)) {
+    const tensor = checkpoint.tensors.get(name)
+    if (!tensor) {
+      missing.push(name)
+      continue
+    }
+    checkShape(checkpoint, tensor, shape)
+    stored.set(name, { ...tensor, shape, readRows: tensor.readRows.bind(tensor) })
+  }
+  if (missing.length > 0) {
+    throw new GemmaError(
+      'config',
+      `${checkpoint.name}: ${missing.length} tensors that the configuration asks for are missing, first ${missing[0]}.`,
+      'The configuration belongs to another model, or a file of the checkpoint is missing.',
+    )
+  }
+  return stored
+}
+
+function checkShape(checkpoint: Checkpoint, tensor: StoredTensor, shape: readonly number[]): void {
+  const { name } = tensor
+  const embedding = name === 'model.embed_tokens.weight'
+  const fits =
+    tensor.shape.length === shape.length &&
+    shape.every((size, i) => tensor.shape[i] === size || (embedding && i === 0 && tensor.shape[0]! > size))
+  if (fits) return
+  throw new GemmaError(
+    'config',
+    `${checkpoint.name}: ${name} is [${tensor.shape.join(', ')}], but the configuration asks for [${shape.join(', ')}].`,
+    'The configuration belongs to another model.',
+  )
+}
+
+function checkContext(wanted: number | undefined, config: ModelConfig): number {
+  if (wanted === undefined) return Math.min(config.maxPositionEmbeddings, DEFAULT_CONTEXT)
+  if (Number.isSafeInteger(wanted) && wanted >= 2 && wanted <= config.maxPositionEmbeddings) return wanted
+  throw new GemmaError(
+    'usage',
+    `contextLength is ${wanted}, expected a whole number from 2 to ${config.maxPositionEmbeddings}.`,
+  )
+}
+
+/** Weights of a layer beside its caches, layer after layer. */
+function inOrderOfUse({ parameters, state }: Model): Tensor[] {
+  const layers = parameters.layers.flatMap((layer, i) => {
+    const { keys, values } = state.caches[i]!
+    return [...(Object.values(layer) as Tensor[]), keys, values]
+  })
+  return [parameters.embedding, ...layers, parameters.finalNorm]
+}
+
+export function allParameters(parameters: Parameters): Tensor[] {
+  const layers = parameters.layers.flatMap((layer) => Object.values(layer) as Tensor[])
+  return [parameters.embedding, ...layers, parameters.finalNorm]
+}
+
+async function fill(
+  backend: Backend,
+  parameters: Parameters,
+  stored: ReadonlyMap<string, StoredTensor>,
+  { onProgress, signal }: LoadModelOptions,
+): Promise<void> {
+  const tensors = allParameters(parameters)
+  const sizeOf = ({ shape, rowBytes }: StoredTensor): number => matrixSize(shape).rows * rowBytes
+  const totalBytes = tensors.reduce((sum, tensor) => sum + sizeOf(stored.get(tensor.name)!), 0)
+  let bytes = 0
+  for (const tensor of tensors) {
+    const source = stored.get(tensor.name)!
+    const advance = (count: number): void => {
+      bytes += count
+      onProgress?.({ phase: 'load', bytes, totalBytes, name: tensor.name })
+    }
+    await backend.load(tensor, source, advance, signal)
+  }
+}
+
+/** Bytes that weights of a dtype and one token of context take, before anything is read. */
+export function memoryNeeded(
+  config: ModelConfig,
+  dtypeOf: (spec: ParameterSpec) => Dtype,
+  contextLength: number,
+): { weights: number; kvPerToken: number; kv: number } {
+  let weights = 0
+  for (const spec of parameterSpecs(config)) {
+    const { rows, columns } = matrixSize(spec.shape)
+    weights += layoutOf(dtypeOf(spec), rows, columns).bytes
+  }
+  const perLayer = 2 * config.numKeyValueHeads * config.headDim * 4
+  const kv = config.layerTypes.reduce((sum, type) => {
+    const slots = type === 'full' ? contextLength : Math.min(contextLength, config.slidingWindow + MAX_ROWS - 1)
+    return sum + slots * perLayer
+  }, 0)
+  return { weights, kvPerToken: perLayer * config.numHiddenLayers, kv }
+}

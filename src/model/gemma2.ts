@@ -1,0 +1,34 @@
+// Gemma 2 (arXiv 2408.00118): norms on both sides of each half, soft caps, every other layer sliding. Gemma
+// 3 (arXiv 2503.19786) has the same skeleton; its query and key norms, window pattern and second θ are
+// matters of weights and configuration, which the blocks see for themselves.
+
+import type { Tape, Tensor } from '../graph/tape.ts'
+import { add } from '../ops/add/add.ts'
+import { embed } from '../ops/embed/embed.ts'
+import { rmsNorm } from '../ops/rmsnorm/rmsnorm.ts'
+import { attentionBlock, feedForwardBlock, type ModelState, type Trace } from './blocks.ts'
+import type { ModelConfig } from './config.ts'
+import type { Parameters } from './parameters.ts'
+
+/** The run's tokens → the hidden state after the final norm, [rows, hiddenSize] */
+export function gemma2(
+  tape: Tape,
+  config: ModelConfig,
+  parameters: Parameters,
+  state: ModelState,
+  trace: Trace = () => {},
+): Tensor {
+  const norm = (y: Tensor, weight: Tensor): Tensor => rmsNorm(tape, y, weight, config.rmsNormEps)
+  let x = embed(tape, parameters.embedding, Math.sqrt(config.hiddenSize)) // [rows, hiddenSize]
+  trace('hidden.0', x)
+  parameters.layers.forEach((layer, index) => {
+    const attended = attentionBlock(tape, norm(x, layer.inputNorm), layer, { config, state, index })
+    x = add(tape, x, norm(attended, layer.postAttentionNorm!))
+    const fed = feedForwardBlock(tape, norm(x, layer.preFeedForwardNorm), layer)
+    x = add(tape, x, norm(fed, layer.postFeedForwardNorm!))
+    if (index < parameters.layers.length - 1) trace(`hidden.${index + 1}`, x)
+  })
+  const final = norm(x, parameters.finalNorm)
+  trace(`hidden.${parameters.layers.length}`, final)
+  return final
+}

@@ -1,0 +1,223 @@
+// y = x · Wᵀ for f32, bf16 and f16 weights with f32 activations. linearVector serves one token: each row is
+// one stream, four chains of products. linearMatrix serves many: sixteen rows of at most 2 048 columns are
+// widened into a worker's scratch (f32 weights are used where they lie), and tiles of three tokens by four
+// rows keep twelve sums in registers.
+import {
+  BF16, F32, integer, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, pointer, share, sum4, validRows,
+} from '../../backends/wasm/runtime.wasm'
+
+const ROWS: i32 = 16
+const SPAN: i32 = 2048
+
+// @ts-ignore: decorator
+@inline
+function weight4(at: usize, i: i32, dtype: i32): v128 {
+  if (dtype == F32) return v128.load(at + (<usize>i << 2))
+  if (dtype == BF16) return loadBf16x4(at + (<usize>i << 1))
+  return loadF16x4(at + (<usize>i << 1))
+}
+
+// @ts-ignore: decorator
+@inline
+function weight1(at: usize, i: i32, dtype: i32): f32 {
+  if (dtype == F32) return load<f32>(at + (<usize>i << 2))
+  if (dtype == BF16) return loadBf16(at + (<usize>i << 1))
+  return loadF16(at + (<usize>i << 1))
+}
+
+// @ts-ignore: decorator
+@inline
+function value4(x: usize, i: i32): v128 {
+  return v128.load(x + (<usize>i << 2))
+}
+
+// @ts-ignore: decorator
+@inline
+function rowProduct(x: usize, w: usize, columns: i32, dtype: i32): f32 {
+  let a = f32x4.splat(0)
+  let b = f32x4.splat(0)
+  let c = f32x4.splat(0)
+  let d = f32x4.splat(0)
+  let i = 0
+  for (; i + 16 <= columns; i += 16) {
+    a = madd(weight4(w, i, dtype), value4(x, i), a)
+    b = madd(weight4(w, i + 4, dtype), value4(x, i + 4), b)
+    c = madd(weight4(w, i + 8, dtype), value4(x, i + 8), c)
+    d = madd(weight4(w, i + 12, dtype), value4(x, i + 12), d)
+  }
+  for (; i + 4 <= columns; i += 4) a = madd(weight4(w, i, dtype), value4(x, i), a)
+  let sum = sum4(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+  for (; i < columns; i++) sum += weight1(w, i, dtype) * load<f32>(x + (<usize>i << 2))
+  return sum
+}
+
+// @ts-ignore: decorator
+@inline
+function vector(args: usize, worker: i32, workers: i32, dtype: i32): void {
+  const x = pointer(args, 0)
+  const weights = pointer(args, 1)
+  const out = pointer(args, 2)
+  const columns = integer(args, 4)
+  const count = integer(args, 5)
+  const rowBytes = <usize>columns << (dtype == F32 ? 2 : 1)
+  const end = share(count, worker + 1, workers)
+  for (let row = share(count, worker, workers); row < end; row++) {
+    store<f32>(out + (<usize>row << 2), rowProduct(x, weights + <usize>row * rowBytes, columns, dtype))
+  }
+}
+
+/** args: x, weights, out, capacity of rows, columns, rows of the weight, dtype */
+export function linearVector(args: usize, worker: i32, workers: i32): void {
+  const dtype = integer(args, 6)
+  if (dtype == F32) vector(args, worker, workers, 0)
+  else if (dtype == BF16) vector(args, worker, workers, 1)
+  else vector(args, worker, workers, 2)
+}
+
+/** Widens `rows` rows, columns from … from + span, into contiguous f32 rows of `span`. */
+function widenRows(
+  weights: usize, to: usize, rows: i32, columns: i32, from: i32, span: i32, dtype: i32,
+): void {
+  for (let r = 0; r < rows; r++) {
+    const source = weights + ((<usize>r * <usize>columns + <usize>from) << 1)
+    const target = to + ((<usize>r * <usize>span) << 2)
+    let i = 0
+    if (dtype == BF16) {
+      for (; i + 4 <= span; i += 4) v128.store(target + (<usize>i << 2), loadBf16x4(source + (<usize>i << 1)))
+      for (; i < span; i++) store<f32>(target + (<usize>i << 2), loadBf16(source + (<usize>i << 1)))
+    } else {
+      for (; i + 4 <= span; i += 4) v128.store(target + (<usize>i << 2), loadF16x4(source + (<usize>i << 1)))
+      for (; i < span; i++) store<f32>(target + (<usize>i << 2), loadF16(source + (<usize>i << 1)))
+    }
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function put(out: usize, value: f32, first: bool): void {
+  store<f32>(out, first ? value : value + load<f32>(out))
+}
+
+/** Four rows by three tokens. `stride`: bytes between weight rows; tokens beyond `tokens` repeat the first. */
+function tile4x3(
+  x0: usize, x1: usize, x2: usize, w: usize, stride: usize, span: i32, y: usize, yStride: usize, tokens: i32, first: bool,
+): void {
+  let a0 = f32x4.splat(0)
+  let a1 = f32x4.splat(0)
+  let a2 = f32x4.splat(0)
+  let b0 = f32x4.splat(0)
+  let b1 = f32x4.splat(0)
+  let b2 = f32x4.splat(0)
+  let c0 = f32x4.splat(0)
+  let c1 = f32x4.splat(0)
+  let c2 = f32x4.splat(0)
+  let d0 = f32x4.splat(0)
+  let d1 = f32x4.splat(0)
+  let d2 = f32x4.splat(0)
+  const end = <usize>(span & ~3) << 2
+  let wa = w
+  let wb = w + stride
+  let wc = wb + stride
+  let wd = wc + stride
+  for (let i: usize = 0; i < end; i += 16) {
+    const p = v128.load(x0 + i)
+    const q = v128.load(x1 + i)
+    const r = v128.load(x2 + i)
+    let v = v128.load(wa + i)
+    a0 = madd(v, p, a0)
+    a1 = madd(v, q, a1)
+    a2 = madd(v, r, a2)
+    v = v128.load(wb + i)
+    b0 = madd(v, p, b0)
+    b1 = madd(v, q, b1)
+    b2 = madd(v, r, b2)
+    v = v128.load(wc + i)
+    c0 = madd(v, p, c0)
+    c1 = madd(v, q, c1)
+    c2 = madd(v, r, c2)
+    v = v128.load(wd + i)
+    d0 = madd(v, p, d0)
+    d1 = madd(v, q, d1)
+    d2 = madd(v, r, d2)
+  }
+  putColumn(y, x0, w, stride, span, end, sum4(a0), sum4(b0), sum4(c0), sum4(d0), first)
+  if (tokens > 1) putColumn(y + yStride, x1, w, stride, span, end, sum4(a1), sum4(b1), sum4(c1), sum4(d1), first)
+  if (tokens > 2) putColumn(y + 2 * yStride, x2, w, stride, span, end, sum4(a2), sum4(b2), sum4(c2), sum4(d2), first)
+}
+
+/** Adds the columns past the last four and stores the four rows of one token. */
+// @ts-ignore: decorator
+@inline
+function putColumn(
+  y: usize, x: usize, w: usize, stride: usize, span: i32, end: usize, a: f32, b: f32, c: f32, d: f32, first: bool,
+): void {
+  for (let i = end; i < <usize>span << 2; i += 4) {
+    const v = load<f32>(x + i)
+    a += v * load<f32>(w + i)
+    b += v * load<f32>(w + stride + i)
+    c += v * load<f32>(w + 2 * stride + i)
+    d += v * load<f32>(w + 3 * stride + i)
+  }
+  put(y, a, first)
+  put(y + 4, b, first)
+  put(y + 8, c, first)
+  put(y + 12, d, first)
+}
+
+/** One row by one token in the tile's order of additions, so that remainders give the same numbers. */
+function single(x: usize, w: usize, span: i32, y: usize, first: bool): void {
+  let a = f32x4.splat(0)
+  const end = <usize>(span & ~3) << 2
+  for (let i: usize = 0; i < end; i += 16) a = madd(v128.load(w + i), v128.load(x + i), a)
+  let sum = sum4(a)
+  for (let i = end; i < <usize>span << 2; i += 4) sum += load<f32>(x + i) * load<f32>(w + i)
+  put(y, sum, first)
+}
+
+/** args: as linearVector, then scratch for widened rows and its bytes per worker */
+export function linearMatrix(args: usize, worker: i32, workers: i32): void {
+  const x = pointer(args, 0)
+  const weights = pointer(args, 1)
+  const out = pointer(args, 2)
+  const rows = validRows(integer(args, 3))
+  const columns = integer(args, 4)
+  const count = integer(args, 5)
+  const dtype = integer(args, 6)
+  const work = pointer(args, 7) + <usize>worker * <usize>integer(args, 8)
+  const xBytes = <usize>columns << 2
+  const yBytes = <usize>count << 2
+  const blocks = (count + ROWS - 1) / ROWS
+  const end = share(blocks, worker + 1, workers)
+  for (let block = share(blocks, worker, workers); block < end; block++) {
+    const firstRow = block * ROWS
+    const height = min(ROWS, count - firstRow)
+    for (let from = 0; from < columns; from += SPAN) {
+      const span = min(SPAN, columns - from)
+      let w = weights + ((<usize>firstRow * <usize>columns + <usize>from) << 2)
+      let stride = xBytes
+      if (dtype != F32) {
+        widenRows(weights + ((<usize>firstRow * <usize>columns) << 1), work, height, columns, from, span, dtype)
+        w = work
+        stride = <usize>span << 2
+      }
+      for (let t = 0; t < rows; t += 3) {
+        const tokens = min(3, rows - t)
+        const x0 = x + <usize>t * xBytes + (<usize>from << 2)
+        const x1 = tokens > 1 ? x0 + xBytes : x0
+        const x2 = tokens > 2 ? x1 + xBytes : x0
+        const y = out + <usize>t * yBytes + (<usize>firstRow << 2)
+        let r = 0
+        for (; r + 4 <= height; r += 4) {
+          tile4x3(x0, x1, x2, w + <usize>r * stride, stride, span, y + (<usize>r << 2), yBytes, tokens, from == 0)
+        }
+        for (; r < height; r++) {
+          const row = w + <usize>r * stride
+          const at = y + (<usize>r << 2)
+          single(x0, row, span, at, from == 0)
+          if (tokens > 1) single(x1, row, span, at + yBytes, from == 0)
+          if (tokens > 2) single(x2, row, span, at + 2 * yBytes, from == 0)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,174 @@
+// The matrix product of every layer: y = x · Wᵀ. The weight's dtype picks the kernel. Against integer
+// weights the activations are rounded to 8 bits too, in blocks of 32 with one scale each, so that the inner
+// products are integer arithmetic; against f32, bf16 and f16 weights they stay float32.
+
+import { BLOCK, DTYPE_CODE, isPacked, layoutOf } from '../../graph/dtype.ts'
+import {
+  expectShape,
+  matrixSize,
+  type Op,
+  type ReferenceStep,
+  record,
+  type Tape,
+  type Tensor,
+} from '../../graph/tape.ts'
+import {
+  type Argument,
+  int,
+  type Lowering,
+  reads,
+  type ScratchBuffer,
+  type WasmLowering,
+  writes,
+} from '../lowering.ts'
+
+export const linearOp: Op = {
+  name: 'linear',
+  shape(inputs, { from, count }) {
+    const [x, weight] = inputs
+    const [rows, columns] = weight!.shape as [number, number]
+    expectShape(x!.shape[1] === columns, 'linear', inputs, 'x is [rows, columns of the weight]')
+    expectShape(
+      (from as number) % 8 === 0 && (from as number) + (count as number) <= rows,
+      'linear',
+      inputs,
+      `the slice ${from} + ${count} lies inside the weight and starts at a multiple of 8`,
+    )
+    return [{ shape: [x!.shape[0]!, count as number], dtype: 'f32' }]
+  },
+  reference(step) {
+    const { inputs, outputs, attributes } = step
+    const [rows, columns] = [validRows(step), step.inputTensors[0]!.shape[1]!]
+    const { from, count } = attributes as { from: number; count: number }
+    const integers = isPacked(step.inputTensors[1]!.dtype)
+    for (let t = 0; t < rows; t++) {
+      const plain = inputs[0]!.subarray(t * columns, (t + 1) * columns)
+      const x = integers ? roundToBlocks(plain) : plain
+      for (let r = 0; r < count; r++) {
+        let sum = 0
+        const w = (from + r) * columns
+        for (let i = 0; i < columns; i++) sum += x[i]! * inputs[1]![w + i]!
+        outputs[0]![t * count + r] = sum
+      }
+    }
+  },
+}
+
+function validRows(step: ReferenceStep): number {
+  return Math.min(step.run.rows, step.inputTensors[0]!.shape[0]!)
+}
+
+/** What quantisation to 8 bits in blocks of 32 leaves of a row; the kernel rounds in the same float32 steps. */
+export function roundToBlocks(x: Float32Array): Float32Array {
+  const rounded = new Float32Array(x.length)
+  for (let from = 0; from < x.length; from += BLOCK) {
+    const to = Math.min(from + BLOCK, x.length)
+    let largest = 0
+    for (let i = from; i < to; i++) largest = Math.max(largest, Math.abs(x[i]!))
+    const scale = Math.fround(largest / 127)
+    const inverse = largest > 0 ? Math.fround(127 / largest) : 0
+    for (let i = from; i < to; i++) rounded[i] = roundHalfEven(Math.fround(x[i]! * inverse)) * scale
+  }
+  return rounded
+}
+
+function roundHalfEven(x: number): number {
+  const floor = Math.floor(x)
+  const rest = x - floor
+  if (rest !== 0.5) return Math.round(x)
+  return floor % 2 === 0 ? floor : floor + 1
+}
+
+/**
+ * x [rows, columns] · weight[from … from + count)ᵀ → [rows, count]; without a slice the whole weight.
+ * Slices let a head of 256 000 rows be taken in parts.
+ */
+export function linear(
+  tape: Tape,
+  x: Tensor,
+  weight: Tensor,
+  slice: { from: number; count: number } = { from: 0, count: weight.shape[0]! },
+): Tensor {
+  return record(tape, linearOp, [x, weight], slice)[0]!
+}
+
+/** Tokens whose activations lie interleaved, so that the matrix kernels read them in one stream. */
+const TOKENS_PER_TILE = 4
+
+interface QuantisedActivations {
+  readonly data: ScratchBuffer
+  readonly scales: ScratchBuffer
+  readonly tile: number
+}
+
+/** Rounds x to 8 bits once for all the products that read it. */
+function quantised(x: Tensor, width: 1 | 2, lower: Lowering): QuantisedActivations {
+  return lower.shared(`quantised ${x.id} ${width}`, () => {
+    const { rows, columns } = matrixSize(x.shape)
+    const tile = rows === 1 ? 1 : TOKENS_PER_TILE
+    const paddedRows = Math.ceil(rows / tile) * tile
+    const blocks = Math.ceil(columns / BLOCK)
+    const data = lower.scratch(paddedRows * blocks * BLOCK * width)
+    const scales = lower.scratch(paddedRows * blocks * 8)
+    lower.call('quantizeActivations', [
+      reads(x),
+      writes(data),
+      writes(scales),
+      int(rows),
+      int(columns),
+      int(tile),
+      int(width),
+    ])
+    return { data, scales, tile }
+  })
+}
+
+export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], attributes }, lower) => {
+  const { rows: capacity } = matrixSize(x!.shape)
+  const [weightRows, columns] = weight!.shape as [number, number]
+  const { from, count } = attributes as { from: number; count: number }
+  const dtype = weight!.dtype
+  if (!isPacked(dtype)) {
+    const size = dtype === 'f32' ? 4 : 2
+    const args: Argument[] = [
+      reads(x!),
+      reads(weight!, from * columns * size),
+      writes(out!),
+      int(capacity),
+      int(columns),
+      int(count),
+      int(DTYPE_CODE[dtype]),
+    ]
+    if (capacity === 1) return lower.call('linearVector', args)
+    const work = lower.scratch(MATRIX_WORK_BYTES * lower.threads)
+    return lower.call('linearMatrix', [...args, writes(work), int(MATRIX_WORK_BYTES)])
+  }
+  const narrow = dtype === 'int4' || dtype === 'int4min'
+  const variant = narrow ? lower.integers.int4 : lower.integers.int8
+  const activations = quantised(x!, variant === 'dot16' ? 2 : 1, lower)
+  const layout = layoutOf(dtype, weightRows, columns)
+  const perRowScale = dtype === 'int8row' ? 4 : Math.ceil(columns / BLOCK) * 2
+  const perRowData = Math.ceil(columns / BLOCK) * (narrow ? BLOCK / 2 : BLOCK)
+  const args: Argument[] = [
+    reads(activations.data),
+    reads(activations.scales),
+    reads(weight!, from * perRowData),
+    reads(weight!, layout.scales + from * perRowScale),
+    reads(weight!, layout.minima + from * perRowScale),
+    writes(out!),
+    int(capacity),
+    int(columns),
+    int(count),
+    int(variant === 'dot8u' ? 128 : 0),
+  ]
+  const shape = activations.tile === 1 ? 'Vector' : 'Matrix'
+  const width = variant === 'dot16' ? '16' : '8'
+  if (shape === 'Matrix') args.push(writes(lower.scratch(INTEGER_SUMS_BYTES * lower.threads)))
+  lower.call(`${dtype}${shape}${width}`, args)
+}
+
+/** Per worker: f32 sums of four tokens by eight rows. */
+const INTEGER_SUMS_BYTES = 128
+
+/** Per worker: 16 rows of 2 048 widened weights. The kernel (linear.wasm.ts) holds the same numbers. */
+const MATRIX_WORK_BYTES = 16 * 2048 * 4

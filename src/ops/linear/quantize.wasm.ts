@@ -1,0 +1,94 @@
+// quantizeActivations: rows of f32 become signed 8-bit integers in blocks of 32 with one f32 scale each, laid
+// out as the integer kernels read them: tokens in tiles; within a tile, for each four columns, the four bytes
+// of every token (width 1), or for each two columns, the two 16-bit integers of every token (width 2). Beside
+// each scale lies −8 times the sum of the block's integers: where a 4-bit dot product starts, since 4-bit
+// weights are stored with 8 added.
+import { RUN_ROWS, integer, max4, pointer, share } from '../../backends/wasm/runtime.wasm'
+
+export function quantizeActivations(args: usize, worker: i32, workers: i32): void {
+  const x = pointer(args, 0)
+  const data = pointer(args, 1)
+  const scales = pointer(args, 2)
+  const capacity = integer(args, 3)
+  const columns = integer(args, 4)
+  const tile = integer(args, 5)
+  const width = integer(args, 6)
+  const rows = min(load<i32>(RUN_ROWS), capacity)
+  const blocks = (columns + 31) >> 5
+  // Tokens past the end of the last tile get zeros.
+  const tokens = ((rows + tile - 1) / tile) * tile
+  const units = tokens * blocks
+  const end = share(units, worker + 1, workers)
+  for (let unit = share(units, worker, workers); unit < end; unit++) {
+    const token = unit / blocks
+    const block = unit % blocks
+    const inTile = token % tile
+    const tileIndex = <usize>(token / tile)
+    const to = data + (tileIndex * <usize>blocks + <usize>block) * <usize>(tile * 32 * width) + <usize>(inTile << 2)
+    const scaleAt = scales + ((tileIndex * <usize>blocks + <usize>block) * <usize>tile + <usize>inTile) * 8
+    if (token >= rows) {
+      store<u64>(scaleAt, 0)
+      for (let i: usize = 0; i < <usize>(8 * width); i++) store<u32>(to + i * <usize>(tile << 2), 0)
+      continue
+    }
+    const from = x + (<usize>token * <usize>columns + <usize>(block << 5)) * 4
+    const count = min(32, columns - (block << 5))
+    if (count == 32) quantizeWhole(from, to, scaleAt, tile, width)
+    else quantizePart(from, to, scaleAt, tile, width, count)
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function rounded(from: usize, inverse: v128): v128 {
+  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(from), inverse)))
+}
+
+function quantizeWhole(from: usize, to: usize, scaleAt: usize, tile: i32, width: i32): void {
+  let largest = f32x4.splat(0)
+  for (let i: usize = 0; i < 128; i += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(from + i)))
+  const magnitude = max4(largest)
+  store<f32>(scaleAt, magnitude / 127)
+  const inverse = f32x4.splat(magnitude > 0 ? <f32>127 / magnitude : 0)
+  let sums = i32x4.splat(0)
+  const stride = <usize>(tile << 2)
+  let at = to
+  for (let i: usize = 0; i < 128; i += 16) {
+    const q = rounded(from + i, inverse)
+    sums = i32x4.add(sums, q)
+    const halves = i16x8.narrow_i32x4_s(q, q)
+    if (width == 2) {
+      store<u32>(at, i32x4.extract_lane(halves, 0))
+      at += stride
+      store<u32>(at, i32x4.extract_lane(halves, 1))
+      at += stride
+    } else {
+      store<u32>(at, i32x4.extract_lane(i8x16.narrow_i16x8_s(halves, halves), 0))
+      at += stride
+    }
+  }
+  storeSum(scaleAt, sums)
+}
+
+// @ts-ignore: decorator
+@inline
+function storeSum(scaleAt: usize, sums: v128): void {
+  const sum =
+    i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3)
+  store<i32>(scaleAt, -8 * sum, 4)
+}
+
+function quantizePart(from: usize, to: usize, scaleAt: usize, tile: i32, width: i32, count: i32): void {
+  let magnitude: f32 = 0
+  for (let i = 0; i < count; i++) magnitude = max(magnitude, abs(load<f32>(from + (<usize>i << 2))))
+  store<f32>(scaleAt, magnitude / 127)
+  const inverse: f32 = magnitude > 0 ? <f32>127 / magnitude : 0
+  let sum = 0
+  for (let i = 0; i < 32; i++) {
+    const q = i < count ? <i32>nearest(load<f32>(from + (<usize>i << 2)) * inverse) : 0
+    sum += q
+    if (width == 2) store<i16>(to + <usize>(i >> 1) * <usize>(tile << 2) + (<usize>(i & 1) << 1), <i16>q)
+    else store<i8>(to + <usize>(i >> 2) * <usize>(tile << 2) + <usize>(i & 3), <i8>q)
+  }
+  store<i32>(scaleAt, -8 * sum, 4)
+}
