@@ -8,6 +8,7 @@ import { byteOfPiece, PIECE_TYPE, type Vocabulary } from './vocabulary.ts'
 
 /** Up to this many characters the plain scan is faster than the heap. */
 const SHORT = 48
+const SPACE_BYTES: readonly number[] = [0xe2, 0x96, 0x81] // UTF-8 of U+2581
 
 /** Appends the ids of text[from, to) to `output`; the segment must not be empty. */
 export type MergeSegment = (text: Uint8Array, from: number, to: number, output: number[]) => void
@@ -28,7 +29,7 @@ export function characterLength(lead: number): number {
 
 type EmitCharacter = (text: Uint8Array, from: number, to: number, hash: number, output: number[]) => void
 
-// A character that is no piece becomes its bytes; without byte pieces it becomes <unk>, and neighbours
+// A character that is no piece becomes its bytes (a space those of U+2581, which it stands for here); without byte pieces it becomes <unk>, and neighbours
 // that are unknown share one <unk>.
 function createEmitCharacter(vocabulary: Vocabulary, table: PieceTable): EmitCharacter {
   const byteIds = new Int32Array(256).fill(-1)
@@ -40,6 +41,7 @@ function createEmitCharacter(vocabulary: Vocabulary, table: PieceTable): EmitCha
   return (text, from, to, hash, output) => {
     const id = findPiece(table, text, from, to, hash)
     if (id >= 0 && ranks[id] !== NO_RANK) output.push(id)
+    else if (byteIds[0] >= 0 && text[from] === 0x20) output.push(...SPACE_BYTES.map((byte) => byteIds[byte]))
     else if (byteIds[0] >= 0) for (let i = from; i < to; i++) output.push(byteIds[text[i]])
     else if (output.length === 0 || output[output.length - 1] !== unkId) output.push(unkId)
   }

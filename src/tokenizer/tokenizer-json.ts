@@ -5,6 +5,8 @@
 // encoding text.
 
 import { GemmaError } from '../error.ts'
+import { characterLength } from './merge.ts'
+import { createPieceTable, findPiece, HASH_BASE, hashBytes, NO_RANK } from './piece-table.ts'
 import {
   brokenTokenizer,
   byteOfPiece,
@@ -17,6 +19,9 @@ import {
 const FILE = 'tokenizer.json'
 // Hugging Face's files mark turn markers as special too; SentencePiece has only these as control pieces.
 const CONTROL = new Set(['<pad>', '<eos>', '<bos>'])
+
+// Runs that SentencePiece matches whole, whether or not a file lists them among the added tokens.
+const RUN = /^(\n+|\u2581{2,}|\t{2,})$/
 
 type Json = Readonly<Record<string, unknown>>
 
@@ -42,6 +47,7 @@ export function parseTokenizerJson(text: string): Vocabulary {
   }
   for (let id = 0; id < pieces.length; id++) {
     if (pieces[id] === unknown) types[id] = PIECE_TYPE.unknown
+    else if (RUN.test(pieces[id])) types[id] = PIECE_TYPE.userDefined
     else if (model.byte_fallback === true && byteOfPiece(pieces[id]) >= 0) types[id] = PIECE_TYPE.byte
   }
   if (model.byte_fallback === true) restoreTab(pieces, types)
@@ -158,9 +164,8 @@ function scoreMerges(merges: unknown, pieces: readonly string[], types: Uint8Arr
   for (let i = 0; i < merges.length; i++) {
     const [left, right] = readMerge(merges[i], i)
     const id = ids.get(left + right)
-    if (id === undefined || !ids.has(left) || !ids.has(right)) {
-      throw brokenTokenizer(`${FILE}: merge ${i} joins or makes a piece that is not in the vocabulary.`)
-    }
+    if (id === undefined)
+      throw brokenTokenizer(`${FILE}: merge ${i} makes a piece that is not in the vocabulary.`)
     if (types[id] !== PIECE_TYPE.normal) continue // always matched whole, so never merged
     if (id !== last) {
       if (scores[id] !== 1) refuseMerges(pieces[id])
@@ -169,13 +174,14 @@ function scoreMerges(merges: unknown, pieces: readonly string[], types: Uint8Arr
     }
     splits[id]++
   }
+  const countSplits = createCountSplits(pieces, types)
   for (let id = 0; id < pieces.length; id++) {
     if (types[id] !== PIECE_TYPE.normal) scores[id] = 0
     else if (isSingleCharacter(pieces[id])) scores[id] = -rank++
     else if (scores[id] === 1) {
       types[id] = PIECE_TYPE.unused
       scores[id] = 0
-    } else if (splits[id] !== countSplits(pieces[id], ids, types)) refuseMerges(pieces[id])
+    } else if (splits[id] !== countSplits(id)) refuseMerges(pieces[id])
   }
   return scores
 }
@@ -206,15 +212,36 @@ function readMerge(merge: unknown, i: number): readonly [string, string] {
   )
 }
 
-function countSplits(piece: string, ids: ReadonlyMap<string, number>, types: Uint8Array): number {
-  let count = 0
-  for (let cut = 1; cut < piece.length; cut++) {
-    const left = ids.get(piece.slice(0, cut))
-    if (left === undefined || types[left] !== PIECE_TYPE.normal) continue
-    const right = ids.get(piece.slice(cut))
-    if (right !== undefined && types[right] === PIECE_TYPE.normal) count++
+/** In how many ways two pieces spell the piece with this id. */
+function createCountSplits(pieces: readonly string[], types: Uint8Array): (id: number) => number {
+  const vocabulary = {
+    pieces,
+    types,
+    scores: new Float64Array(pieces.length),
+    bosId: 0,
+    eosId: 0,
+    padId: 0,
+    unkId: 0,
   }
-  return count
+  const table = createPieceTable(vocabulary)
+  const { bytes, starts, ranks, powers } = table
+  const spells = (from: number, to: number, hash: number): boolean => {
+    const id = findPiece(table, bytes, from, to, hash)
+    return id >= 0 && ranks[id] !== NO_RANK
+  }
+  return (id) => {
+    const end = starts[id + 1]
+    const whole = hashBytes(bytes, starts[id], end)
+    let count = 0
+    let left = 0
+    for (let cut = starts[id]; cut < end; ) {
+      const next = cut + characterLength(bytes[cut])
+      for (; cut < next; cut++) left = (Math.imul(left, HASH_BASE) + bytes[cut]) | 0
+      const right = (whole - Math.imul(left, powers[end - cut])) | 0
+      if (cut < end && spells(starts[id], cut, left) && spells(cut, end, right)) count++
+    }
+    return count
+  }
 }
 
 function isSingleCharacter(piece: string): boolean {
