@@ -176,6 +176,7 @@ async function openSet(path: string, directory: string, set: WeightSet): Promise
     for (const { name, wanted } of set.files) {
       const source = await openFile(join(directory, name))
       sources.push(source)
+      await refuseStandIn(source)
       files.push({ source, wanted })
     }
     const contents = await readContents(path, directory, set.container, files)
@@ -188,6 +189,18 @@ async function openSet(path: string, directory: string, set: WeightSet): Promise
     await close()
     throw cause
   }
+}
+
+/** Cloning without Git LFS, or saving a web page, leaves a small text under the name of the weights. */
+async function refuseStandIn(source: Source): Promise<void> {
+  const start = new TextDecoder().decode(await readBytes(source, 0, Math.min(source.size, 32)))
+  const pointer = start.startsWith('version https://git-lfs')
+  if (!pointer && !/^\s*<(!doctype|html)/i.test(start)) return
+  throw new GemmaError(
+    'file',
+    `${source.name} is ${pointer ? 'a Git LFS pointer' : 'a web page'}, not the weights themselves.`,
+    pointer ? 'Run git lfs pull, or fetch the file by download.' : 'Fetch it again from its download link.',
+  )
 }
 
 async function readContents(
