@@ -35,12 +35,17 @@ export interface LoadModelOptions {
   readonly backend?: 'wasm' | 'reference'
   readonly build?: KernelBuild | 'auto'
   readonly memoryLimit?: number
+  /** Bytes this process may still take; a model that needs more is refused before anything is read. */
+  readonly memoryBudget?: number
   readonly onProgress?: (progress: LoadProgress) => void
   readonly signal?: AbortSignal
 }
 
 /** Loaded without a wish, a model keeps at most this many tokens of context: caches cost memory. */
 const DEFAULT_CONTEXT = 8192
+
+/** Scratch, programs and the runtime itself, roughly. */
+const WORKING_BYTES = 300e6
 
 const AS_STORED: Readonly<Record<Encoding, Dtype>> = {
   F32: 'f32',
@@ -75,6 +80,9 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
   const parameters = createParameters(config, dtypeOf)
   const contextLength = checkContext(options.contextLength, config)
   const sequences = options.sequences ?? 1
+  if (options.memoryBudget !== undefined) {
+    checkMemory(checkpoint, config, dtypeOf, contextLength, options.memoryBudget)
+  }
   const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS })
   const model: Model = { config, parameters, state, contextLength }
   const tensors = inOrderOfUse(model)
@@ -187,6 +195,31 @@ async function fill(
     }
     await backend.load(tensor, source, advance, signal)
   }
+}
+
+/** Refuses a model that does not fit, with the numbers and what would fit. */
+function checkMemory(
+  checkpoint: Checkpoint,
+  config: ModelConfig,
+  dtypeOf: (spec: ParameterSpec) => Dtype,
+  contextLength: number,
+  budget: number,
+): void {
+  const total = ({ weights, kv }: { weights: number; kv: number }): number => weights + kv + WORKING_BYTES
+  const needed = total(memoryNeeded(config, dtypeOf, contextLength))
+  if (needed <= budget) return
+  const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`
+  const narrower = (['bf16', 'int8', 'int4'] as const).find((dtype) => {
+    const narrow = ({ shape }: ParameterSpec): Dtype => dtypeFor(dtype, 'F32', shape.length)
+    return total(memoryNeeded(config, narrow, contextLength)) <= Math.min(budget, needed - 1)
+  })
+  throw new GemmaError(
+    'memory',
+    `${checkpoint.name} needs ${gigabytes(needed)} in this precision with ${contextLength} tokens of context, but ${gigabytes(budget)} are free.`,
+    narrower
+      ? `Load it with dtype '${narrower}', or with a shorter contextLength.`
+      : 'No precision of it fits this machine; choose a smaller model or free memory.',
+  )
 }
 
 /** Bytes that weights of a dtype and one token of context take, before anything is read. */
