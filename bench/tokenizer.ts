@@ -3,8 +3,9 @@
 //   node bench/tokenizer.ts [tokenizer.model]
 //
 // English is prose from doc comments, code is source files, mixed is READMEs in ten languages: all from
-// node_modules, so that nothing large is kept here. "first" is one pass of a new tokenizer, whose cache of
-// segments is empty; "again" the median of later passes. Every pass checks nothing but time; ids are compared once.
+// node_modules, so that nothing large is kept here. Each text is cut into parts. Both libraries warm up on
+// the first; "new" is the median over the other parts, each seen for the first time; "again" the median of
+// seeing the same parts once more (both remember segments). Ids of every part must agree.
 
 import { existsSync, globSync, readFileSync } from 'node:fs'
 import { Tokenizer as HuggingFaceTokenizer } from '@huggingface/tokenizers'
@@ -12,8 +13,8 @@ import { createTokenizer } from '../src/tokenizer/index.ts'
 import { toTokenizerJson } from '../src/tokenizer/to-tokenizer-json.ts'
 
 const ROOT = new URL('../', import.meta.url).pathname
-const PASSES = 7
-const SLOW_CHARACTERS = 60_000 // the other library gets a part of the text: it needs seconds for each megabyte
+const PARTS = 8
+const PART_CHARACTERS = 60_000 // the other library needs seconds for each megabyte
 
 const modelPath =
   process.argv[2] ??
@@ -33,46 +34,47 @@ const other = new HuggingFaceTokenizer(toTokenizerJson(reference.vocabulary), {
   clean_up_tokenization_spaces: false,
 })
 
-const results: Record<string, Record<string, number>> = {}
+interface Speeds {
+  fresh: number // MB/s on parts never seen
+  again: number // MB/s on parts seen once
+  ids: number[][] // of every part
+}
+
+const results: Record<string, unknown> = {}
+let allSame = true
 for (const [name, text] of Object.entries(texts())) {
-  const megabytes = new TextEncoder().encode(text).length / 1e6
-  const tokenizer = createTokenizer({ sentencePiece })
-  let ids: number[] = []
-  const [first] = times(1, () => {
-    ids = tokenizer.encode(text)
+  const size = Math.min(PART_CHARACTERS, Math.floor(text.length / PARTS))
+  const parts = Array.from({ length: PARTS }, (_, i) => text.slice(i * size, (i + 1) * size))
+  const ours = createTokenizer({ sentencePiece })
+  const own = measure(parts, (part) => ours.encode(part))
+  const others = measure(parts, (part) => other.encode(part, { add_special_tokens: false }).ids)
+  const same = own.ids.join(';') === others.ids.join(';')
+  allSame &&= same
+  const wholeMegabytes = megabytes(text)
+  const whole = (wholeMegabytes * 1e3) / median(times(5, () => ours.encode(text)))
+  const ids = ours.encode(text)
+  const decode = (wholeMegabytes * 1e3) / median(times(5, () => ours.decode(ids)))
+  results[name] = rounded({
+    new: own.fresh,
+    again: own.again,
+    whole,
+    decode,
+    huggingFaceNew: others.fresh,
+    huggingFaceAgain: others.again,
+    ratioNew: own.fresh / others.fresh,
+    ratioAgain: own.again / others.again,
   })
-  const again = median(times(PASSES, () => tokenizer.encode(text)))
-  const decode = median(times(PASSES, () => tokenizer.decode(ids)))
-  const part = text.slice(0, SLOW_CHARACTERS)
-  const partMegabytes = new TextEncoder().encode(part).length / 1e6
-  let otherIds: number[] = []
-  const otherMs = median(
-    times(3, () => {
-      otherIds = other.encode(part, { add_special_tokens: false }).ids
-    }),
-  )
-  const same = otherIds.join() === tokenizer.encode(part).join()
-  const row = {
-    megabytes,
-    tokens: ids.length,
-    first: (megabytes * 1e3) / first,
-    again: (megabytes * 1e3) / again,
-    decode: (megabytes * 1e3) / decode,
-    huggingFace: (partMegabytes * 1e3) / otherMs,
-    ratio: ((megabytes / again) * otherMs) / partMegabytes,
-    sameIds: same ? 1 : 0,
-  }
-  results[name] = Object.fromEntries(
-    Object.entries(row).map(([key, value]) => [key, Math.round(value * 1e3) / 1e3]),
-  )
   console.log(
-    `${name.padEnd(8)} ${megabytes.toFixed(2)} MB, ${ids.length} tokens: first ${row.first.toFixed(1)} MB/s, ` +
-      `again ${row.again.toFixed(1)} MB/s, decode ${row.decode.toFixed(1)} MB/s; ` +
-      `@huggingface/tokenizers ${row.huggingFace.toFixed(2)} MB/s, ratio ${row.ratio.toFixed(0)}, ` +
-      `${same ? 'same ids' : 'DIFFERENT IDS'}`,
+    `${name.padEnd(8)} new ${own.fresh.toFixed(1)} MB/s against ${others.fresh.toFixed(2)}, ` +
+      `ratio ${(own.fresh / others.fresh).toFixed(0)}; again ${own.again.toFixed(1)} against ${others.again.toFixed(2)}, ` +
+      `ratio ${(own.again / others.again).toFixed(0)}; all ${wholeMegabytes.toFixed(1)} MB ${whole.toFixed(1)} MB/s, ` +
+      `decode ${decode.toFixed(1)} MB/s; ${same ? 'same ids' : 'DIFFERENT IDS'}`,
   )
 }
-console.log(JSON.stringify({ bench: 'tokenizer', pieces: reference.vocabSize, loadMs, results }))
+console.log(
+  JSON.stringify({ bench: 'tokenizer', pieces: reference.vocabSize, loadMs, sameIds: allSame, results }),
+)
+if (!allSame) process.exitCode = 1
 
 function texts(): Record<string, string> {
   const read = (pattern: string): string[] =>
@@ -88,6 +90,31 @@ function texts(): Record<string, string> {
   const code = read('node_modules/vitest/dist/**/*.js').join('\n')
   const mixed = read('node_modules/@biomejs/biome/README.*.md').join('\n')
   return { english, code, mixed }
+}
+
+function measure(parts: readonly string[], encode: (part: string) => number[]): Speeds {
+  encode(parts[0])
+  const ids: number[][] = []
+  const pass = (part: string): number => {
+    const start = performance.now()
+    const result = encode(part)
+    const milliseconds = performance.now() - start
+    ids.push(result)
+    return (megabytes(part) * 1e3) / milliseconds
+  }
+  const fresh = median(parts.slice(1).map(pass))
+  const again = median(parts.slice(1).map(pass))
+  return { fresh, again, ids }
+}
+
+function megabytes(text: string): number {
+  return new TextEncoder().encode(text).length / 1e6
+}
+
+function rounded(values: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(values).map(([key, value]) => [key, Math.round(value * 1e3) / 1e3]),
+  )
 }
 
 /** Milliseconds of each run. */
