@@ -6,10 +6,10 @@ export { type ErrorCode, GemmaError } from './error.ts'
 export type { ChatGenerateOptions, Score } from './gemma.ts'
 export type { LoadProgress, WeightDtype } from './generate/load-model.ts'
 export type { FinishReason, GenerateOptions, Piece, Summary } from './generate/options.ts'
+export type { LoadOptions } from './load.node.ts'
 export type { ModelConfig } from './model/config.ts'
 export { modelSizes } from './model/configs.ts'
 export type { ChatMessage, Tokenizer } from './tokenizer/index.ts'
-export type { LoadOptions } from './load.node.ts'
 
 import type { Gemma as GemmaModel } from './gemma.ts'
 
@@ -17,4 +17,6 @@ import type { Gemma as GemmaModel } from './gemma.ts'
 export type Gemma = GemmaModel
 
 /** Loads models: `await Gemma.load('google/gemma-2b-it')`. */
-export const Gemma: { readonly load: (source: string, options?: LoadOptions) => Promise<GemmaModel> } = { load }
+export const Gemma: { readonly load: (source: string, options?: LoadOptions) => Promise<GemmaModel> } = {
+  load,
+}

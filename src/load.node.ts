@@ -7,6 +7,7 @@ import { createGemma, type Gemma } from './gemma.ts'
 import { type LoadProgress, loadModel, type WeightDtype } from './generate/load-model.ts'
 import { samplingDefaults } from './generate/options.ts'
 import { createTokenizer } from './tokenizer/index.ts'
+import { missingTokenizer } from './tokenizer/missing.ts'
 import { openCheckpoint } from './weights/open.node.ts'
 import { resolveModel } from './weights/resolve.node.ts'
 
@@ -41,7 +42,9 @@ export async function load(source: string, options: LoadOptions = {}): Promise<G
   })
   const checkpoint = await openCheckpoint(path)
   try {
-    const tokenizer = createTokenizer(checkpoint.tokenizer)
+    const files = checkpoint.tokenizer
+    const hasTokenizer = files.sentencePiece ?? files.tokenizerJson ?? files.gguf
+    const tokenizer = hasTokenizer ? createTokenizer(files) : missingTokenizer(checkpoint.name)
     const engine = await loadModel(checkpoint, {
       dtype: options.dtype,
       threads: options.threads ?? availableParallelism(),

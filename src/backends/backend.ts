@@ -16,7 +16,12 @@ export interface Backend {
   /** One line for people: what runs where and how. */
   readonly description: string
   /** Fills a weight from a checkpoint; `onBytes` hears of every stretch of stored bytes that is done. */
-  load(tensor: Tensor, stored: StoredTensor, onBytes?: (bytes: number) => void, signal?: AbortSignal): Promise<void>
+  load(
+    tensor: Tensor,
+    stored: StoredTensor,
+    onBytes?: (bytes: number) => void,
+    signal?: AbortSignal,
+  ): Promise<void>
   compile(tape: Tape): Plan
   /** Runs to the end, or throws GemmaError 'aborted'; runs must not overlap. */
   run(plan: Plan, inputs: RunInputs, signal?: AbortSignal): Promise<void>

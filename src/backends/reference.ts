@@ -23,7 +23,7 @@ export function createReferenceBackend(options: {
   const held = new Map<Tensor, Float32Array>(options.constants)
   for (const tensor of options.tensors) held.set(tensor, new Float32Array(elementCount(tensor.shape)))
 
-  const valueOf = (plan: Plan, tensor: Tensor): Float32Array => {
+  const find = (plan: Plan, tensor: Tensor): Float32Array => {
     const value = (plan as ReferencePlan).values.get(tensor) ?? held.get(tensor)
     if (!value) throw new Error(`${tensor.name} has no value`)
     return value
@@ -44,12 +44,12 @@ export function createReferenceBackend(options: {
       for (const { op, inputs: inputTensors, outputs: outputTensors, attributes } of plan.tape.steps) {
         const outputs = outputTensors.map((tensor) => new Float32Array(elementCount(tensor.shape)))
         outputTensors.forEach((tensor, i) => void values.set(tensor, outputs[i]!))
-        const stepInputs = inputTensors.map((tensor) => valueOf(plan, tensor))
+        const stepInputs = inputTensors.map((tensor) => find(plan, tensor))
         op.reference({ inputs: stepInputs, outputs, inputTensors, outputTensors, attributes, run: inputs })
       }
     },
-    read: (plan, tensor, rows) => valueOf(plan, tensor).slice(0, rows * tensor.shape[1]!),
-    valueOf,
+    read: (plan, tensor, rows) => find(plan, tensor).slice(0, rows * tensor.shape[1]!),
+    valueOf: find,
     memoryBytes: () => ({
       weights: [...held.values()].reduce((sum, value) => sum + value.byteLength, 0),
       caches: 0,
@@ -86,7 +86,7 @@ async function logicalValues(tensor: Tensor, stored: StoredTensor): Promise<Floa
   }
   const values = new Float32Array(rows * columns)
   decodeRows(stored.encoding, bytes, rows, columns, values, scales)
-  if (stored.subtract !== 0) values.forEach((value, i) => (values[i] = value - stored.subtract))
+  if (stored.subtract !== 0) for (let i = 0; i < values.length; i++) values[i]! -= stored.subtract
   const rounding = roundingOf(tensor, stored.encoding)
   if (rounding) {
     const encoded = new Uint8Array(rows * encodedBytes(rounding, columns))
@@ -126,7 +126,10 @@ export function firstDifference(
       const valid = Math.min(rows, tensor.shape[0]!)
       const expected = reference.valueOf(referencePlan, tensor).subarray(0, valid * tensor.shape[1]!)
       const actual = other.read(otherPlan, tensor, valid)
-      const scale = Math.max(1, expected.reduce((a, b) => Math.max(a, Math.abs(b)), 0))
+      const scale = Math.max(
+        1,
+        expected.reduce((a, b) => Math.max(a, Math.abs(b)), 0),
+      )
       const worst = largestDifference(expected, actual)
       if (!(worst.largest <= tolerance * scale)) return { step, op: op.name, tensor: tensor.name, ...worst }
     }

@@ -2,7 +2,14 @@
 // positions; knows no text, no file and no session.
 
 import { type Backend, MAX_ROWS, type Plan } from '../backends/backend.ts'
-import { createTape, keep, type RunInputs, type SamplingInputs, type Tape, type Tensor } from '../graph/tape.ts'
+import {
+  createTape,
+  keep,
+  type RunInputs,
+  type SamplingInputs,
+  type Tape,
+  type Tensor,
+} from '../graph/tape.ts'
 import type { ModelState, Trace } from '../model/blocks.ts'
 import type { ModelConfig } from '../model/config.ts'
 import { head, models } from '../model/model.ts'
@@ -39,7 +46,12 @@ const LOGITS_BYTES = 32 << 20
 /** Vocabulary rows per slice when scoring. */
 const SCORE_SLICE = 8192
 
-export const GREEDY: SamplingInputs = { temperature: 0, topK: 1, topP: 1, uniform: new Float64Array(MAX_ROWS) }
+export const GREEDY: SamplingInputs = {
+  temperature: 0,
+  topK: 1,
+  topP: 1,
+  uniform: new Float64Array(MAX_ROWS),
+}
 
 export interface Row {
   readonly token: number
@@ -55,7 +67,12 @@ export interface Engine {
   /** Most rows a run of this kind may have. */
   maxRows(kind: PlanKind): number
   /** Runs rows (at most maxRows) and returns the plan's output for them, [rows or 1, columns]. */
-  run(kind: PlanKind, rows: readonly Row[], sampling?: SamplingInputs, signal?: AbortSignal): Promise<Float32Array>
+  run(
+    kind: PlanKind,
+    rows: readonly Row[],
+    sampling?: SamplingInputs,
+    signal?: AbortSignal,
+  ): Promise<Float32Array>
 }
 
 export function createEngine(model: Model, backend: Backend): Engine {

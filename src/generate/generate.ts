@@ -1,9 +1,9 @@
 // The loop of generation: bring the cache to the tokens so far, draw the next, turn it into text, and stop
 // where the caller, the model or the context says so.
 
+import { MAX_ROWS } from '../backends/backend.ts'
 import { GemmaError } from '../error.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
-import { MAX_ROWS } from '../backends/backend.ts'
 import type { FinishReason, GenerateOptions, Piece, ResolvedOptions, Summary } from './options.ts'
 import { createRandom } from './random.ts'
 import type { Session } from './session.ts'

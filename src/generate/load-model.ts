@@ -11,7 +11,7 @@ import { type Dtype, layoutOf } from '../graph/dtype.ts'
 import { matrixSize, type Tensor } from '../graph/tape.ts'
 import { createState } from '../model/blocks.ts'
 import { type ModelConfig, parseConfig } from '../model/config.ts'
-import { createParameters, type Parameters, type ParameterSpec, parameterSpecs } from '../model/parameters.ts'
+import { createParameters, type ParameterSpec, type Parameters, parameterSpecs } from '../model/parameters.ts'
 import type { Checkpoint, Encoding, StoredTensor } from '../weights/checkpoint.ts'
 import { createEngine, type Engine, type Model, sizingTapes } from './engine.ts'
 
@@ -235,7 +235,8 @@ export function memoryNeeded(
   }
   const perLayer = 2 * config.numKeyValueHeads * config.headDim * 4
   const kv = config.layerTypes.reduce((sum, type) => {
-    const slots = type === 'full' ? contextLength : Math.min(contextLength, config.slidingWindow + MAX_ROWS - 1)
+    const slots =
+      type === 'full' ? contextLength : Math.min(contextLength, config.slidingWindow + MAX_ROWS - 1)
     return sum + slots * perLayer
   }, 0)
   return { weights, kvPerToken: perLayer * config.numHiddenLayers, kv }

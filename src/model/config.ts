@@ -46,20 +46,44 @@ type Json = Readonly<Record<string, unknown>>
 // What transformers assumes where a published configuration is silent (Gemma 3's multimodal ones are).
 const DEFAULTS: Readonly<Record<Generation, Json>> = {
   1: {
-    vocab_size: 256000, hidden_size: 3072, intermediate_size: 24576, num_hidden_layers: 28,
-    num_attention_heads: 16, num_key_value_heads: 16, head_dim: 256, max_position_embeddings: 8192,
+    vocab_size: 256000,
+    hidden_size: 3072,
+    intermediate_size: 24576,
+    num_hidden_layers: 28,
+    num_attention_heads: 16,
+    num_key_value_heads: 16,
+    head_dim: 256,
+    max_position_embeddings: 8192,
     rope_theta: 10000,
   },
   2: {
-    vocab_size: 256000, hidden_size: 2304, intermediate_size: 9216, num_hidden_layers: 26,
-    num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256, max_position_embeddings: 8192,
-    rope_theta: 10000, query_pre_attn_scalar: 256, sliding_window: 4096, final_logit_softcapping: 30,
+    vocab_size: 256000,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_hidden_layers: 26,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 256,
+    max_position_embeddings: 8192,
+    rope_theta: 10000,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+    final_logit_softcapping: 30,
     attn_logit_softcapping: 50,
   },
   3: {
-    vocab_size: 262208, hidden_size: 2304, intermediate_size: 9216, num_hidden_layers: 26,
-    num_attention_heads: 8, num_key_value_heads: 4, head_dim: 256, max_position_embeddings: 131072,
-    rope_theta: 1_000_000, query_pre_attn_scalar: 256, sliding_window: 4096, rope_local_base_freq: 10000,
+    vocab_size: 262208,
+    hidden_size: 2304,
+    intermediate_size: 9216,
+    num_hidden_layers: 26,
+    num_attention_heads: 8,
+    num_key_value_heads: 4,
+    head_dim: 256,
+    max_position_embeddings: 131072,
+    rope_theta: 1_000_000,
+    query_pre_attn_scalar: 256,
+    sliding_window: 4096,
+    rope_local_base_freq: 10000,
     sliding_window_pattern: 6,
   },
 }
@@ -162,7 +186,8 @@ function checkActivation(text: Json): void {
 function positiveInteger(json: Json, key: string): number {
   const value = json[key]
   const largest = LARGEST[key] ?? Number.MAX_SAFE_INTEGER
-  if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= largest) return value as number
+  if (Number.isSafeInteger(value) && (value as number) > 0 && (value as number) <= largest)
+    return value as number
   throw new GemmaError(
     'config',
     `config.json: ${key} is ${JSON.stringify(value)}, expected a whole number from 1 to ${largest}.`,
@@ -173,7 +198,10 @@ function positiveInteger(json: Json, key: string): number {
 function positive(json: Json, key: string, fallback?: number): number {
   const value = json[key] ?? fallback
   if (typeof value === 'number' && Number.isFinite(value) && (value > 0 || value === fallback)) return value
-  throw new GemmaError('config', `config.json: ${key} is ${JSON.stringify(value)}, expected a positive number.`)
+  throw new GemmaError(
+    'config',
+    `config.json: ${key} is ${JSON.stringify(value)}, expected a positive number.`,
+  )
 }
 
 /** transformers 4 writes rope_theta, rope_local_base_freq and rope_scaling; transformers 5 rope_parameters. */
@@ -189,7 +217,11 @@ function ropeOf(json: Json): Pick<ModelConfig, 'ropeTheta' | 'ropeFactor' | 'rop
       `config.json: rope scaling of type ${JSON.stringify(kind)}, expected "linear" or none.`,
     )
   }
-  const ropeTheta = positive(withoutNull({ rope_theta: full.rope_theta ?? json.rope_theta }), 'rope_theta', 10000)
+  const ropeTheta = positive(
+    withoutNull({ rope_theta: full.rope_theta ?? json.rope_theta }),
+    'rope_theta',
+    10000,
+  )
   const local = sliding.rope_theta ?? json.rope_local_base_freq
   return {
     ropeTheta,

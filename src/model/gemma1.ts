@@ -23,9 +23,9 @@ export function gemma1(
     const attended = attentionBlock(tape, norm(x, layer.inputNorm), layer, { config, state, index })
     x = add(tape, x, attended)
     x = add(tape, x, feedForwardBlock(tape, norm(x, layer.preFeedForwardNorm), layer))
-    if (index < parameters.layers.length - 1) trace(`hidden.${index + 1}`, x)
+    trace(`hidden.${index + 1}`, x)
   })
   const final = norm(x, parameters.finalNorm)
-  trace(`hidden.${parameters.layers.length}`, final)
+  trace(`hidden.${parameters.layers.length + 1}`, final)
   return final
 }

@@ -26,9 +26,9 @@ export function gemma2(
     x = add(tape, x, norm(attended, layer.postAttentionNorm!))
     const fed = feedForwardBlock(tape, norm(x, layer.preFeedForwardNorm), layer)
     x = add(tape, x, norm(fed, layer.postFeedForwardNorm!))
-    if (index < parameters.layers.length - 1) trace(`hidden.${index + 1}`, x)
+    trace(`hidden.${index + 1}`, x)
   })
   const final = norm(x, parameters.finalNorm)
-  trace(`hidden.${parameters.layers.length}`, final)
+  trace(`hidden.${parameters.layers.length + 1}`, final)
   return final
 }

@@ -87,7 +87,11 @@ function layerName(index: number, name: string): string {
 }
 
 /** Counts of parameters: the embedding (shared with the output head, counted once) and the rest. */
-export function parameterCounts(config: ModelConfig): { total: number; embedding: number; nonEmbedding: number } {
+export function parameterCounts(config: ModelConfig): {
+  total: number
+  embedding: number
+  nonEmbedding: number
+} {
   const total = parameterSpecs(config).reduce((sum, { shape }) => sum + elementCount(shape), 0)
   const embedding = config.vocabSize * config.hiddenSize
   return { total, embedding, nonEmbedding: total - embedding }
@@ -95,11 +99,15 @@ export function parameterCounts(config: ModelConfig): { total: number; embedding
 
 /** Makes the tensors; `dtypeOf` chooses the dtype of each. */
 export function createParameters(config: ModelConfig, dtypeOf: (spec: ParameterSpec) => Dtype): Parameters {
-  const make = (spec: ParameterSpec): Tensor => persistentTensor('weight', spec.name, spec.shape, dtypeOf(spec))
+  const make = (spec: ParameterSpec): Tensor =>
+    persistentTensor('weight', spec.name, spec.shape, dtypeOf(spec))
   const specs = layerSpecs(config)
   const embedding = make({ name: EMBEDDING, shape: [config.vocabSize, config.hiddenSize] })
   const layers = Array.from({ length: config.numHiddenLayers }, (_, i) => {
-    const entries = [...specs].map(([key, { name, shape }]) => [key, make({ name: layerName(i, name), shape })])
+    const entries = [...specs].map(([key, { name, shape }]) => [
+      key,
+      make({ name: layerName(i, name), shape }),
+    ])
     return Object.fromEntries(entries) as LayerParameters
   })
   return { embedding, layers, finalNorm: make({ name: FINAL_NORM, shape: [config.hiddenSize] }) }

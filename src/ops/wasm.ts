@@ -1,6 +1,7 @@
 // Every op with its WebAssembly lowering. Backends look rules up here; an op that is missing is named when a
 // tape that uses it is compiled.
 
+import type { Op } from '../graph/tape.ts'
 import { addOp, addWasm } from './add/add.ts'
 import { appendOp, appendWasm } from './append/append.ts'
 import { attentionOp, attentionWasm } from './attention/attention.ts'
@@ -14,7 +15,6 @@ import { rmsNormOp, rmsNormWasm } from './rmsnorm/rmsnorm.ts'
 import { ropeOp, ropeWasm } from './rope/rope.ts'
 import { sampleOp, sampleWasm } from './sample/sample.ts'
 import { softcapOp, softcapWasm } from './softcap/softcap.ts'
-import type { Op } from '../graph/tape.ts'
 
 export const wasmLowerings: ReadonlyMap<Op, WasmLowering> = new Map([
   [embedOp, embedWasm],

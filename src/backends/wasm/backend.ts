@@ -118,7 +118,12 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
     },
   }
 
-  const addressOf = (call: Call, buffer: Parameters<typeof placeKey>[0], memory: number, program: Program): number => {
+  const addressOf = (
+    call: Call,
+    buffer: Parameters<typeof placeKey>[0],
+    memory: number,
+    program: Program,
+  ): number => {
     if (isPersistent(buffer)) return layout.placements.get(buffer)!.find((p) => p.memory === memory)!.address
     const offset = program.offsets.get(placeKey(buffer, memory))
     if (offset === undefined) throw new Error(`a buffer of ${call.kind} has no place`)
@@ -145,7 +150,11 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       const view = new DataView(memories[call.memory]!.buffer, address, call.args.length * 4)
       call.args.forEach((argument, i) => {
         if ('buffer' in argument) {
-          view.setUint32(4 * i, addressOf(call, argument.buffer, call.memory, program) + argument.offset, true)
+          view.setUint32(
+            4 * i,
+            addressOf(call, argument.buffer, call.memory, program) + argument.offset,
+            true,
+          )
         } else if (argument.kind === 'int') view.setInt32(4 * i, argument.value, true)
         else view.setFloat32(4 * i, argument.value, true)
       })
@@ -187,7 +196,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
         placements: layout.placements,
         memories: memories.length,
       })
-      program.scratchBytes.forEach((bytes, memory) => ensureScratch(memory, bytes))
+      for (const [memory, bytes] of program.scratchBytes.entries()) ensureScratch(memory, bytes)
       return { tape, program, address: encode(program) }
     },
     async run(plan, inputs, signal) {

@@ -1,17 +1,7 @@
 // Runs one program as one of several workers (or alone). The same code serves worker threads and the
 // single-threaded fallback in the caller's own thread.
 
-import {
-  ARRIVED,
-  CALL_WORDS,
-  CALLS,
-  FAILED,
-  GENERATION,
-  PHASE,
-  PROGRAM,
-  STOP,
-  STOPPED,
-} from './control.ts'
+import { ARRIVED, CALL_WORDS, CALLS, FAILED, GENERATION, PHASE, PROGRAM, STOP, STOPPED } from './control.ts'
 
 export type Kernel = (args: number, worker: number, workers: number) => void
 

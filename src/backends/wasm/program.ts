@@ -234,8 +234,7 @@ function placeBarriers(
   let read: Range[] = []
   calls.forEach((call, index) => {
     const { reading, writing } = rangesOf(call, offsets, placements)
-    const conflict =
-      overlaps(reading, written) || overlaps(writing, written) || overlaps(writing, read)
+    const conflict = overlaps(reading, written) || overlaps(writing, written) || overlaps(writing, read)
     if (index > 0) calls[index - 1]!.barrier = conflict
     if (conflict) {
       written = []

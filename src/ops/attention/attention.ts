@@ -68,7 +68,12 @@ function visibleSlots(position: number, sequence: number, { capacity, window }: 
   return slots
 }
 
-function score(q: Float32Array, keys: Float32Array, at: number, { scale, softcap }: AttentionOptions): number {
+function score(
+  q: Float32Array,
+  keys: Float32Array,
+  at: number,
+  { scale, softcap }: AttentionOptions,
+): number {
   let dot = 0
   for (let i = 0; i < q.length; i++) dot += q[i]! * keys[at + i]!
   return softcap > 0 ? softcap * Math.tanh((dot * scale) / softcap) : dot * scale

@@ -3,7 +3,7 @@
 // softmax of Milakov & Gimelshein 2018, arXiv 1805.02867).
 
 import { expectShape, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
-import { int, reads, updates, type WasmLowering } from '../lowering.ts'
+import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 /** Columns of the running state: maximum, sum of exp(logit − maximum), target's logit, best token. */
 export const LOGPROB_STATE = 4
@@ -53,8 +53,9 @@ export const logprobWasm: WasmLowering = (
 ) => {
   lower.call('logprob', [
     reads(logits!),
-    reads(before ?? out!),
-    updates(out!),
+    // The first slice has no state to read; its flag tells the kernel so.
+    before ? reads(before) : writes(out!),
+    writes(out!),
     int(logits!.shape[1]!),
     int(attributes.from as number),
     int(before ? 0 : 1),

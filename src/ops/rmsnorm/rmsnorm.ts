@@ -27,7 +27,8 @@ export const rmsNormOp: Op = {
       let squares = 0
       for (let i = 0; i < width; i++) squares += x[g * width + i]! ** 2
       const factor = 1 / Math.sqrt(squares / width + (attributes.epsilon as number))
-      for (let i = 0; i < width; i++) outputs[0]![g * width + i] = x[g * width + i]! * factor * (1 + weight[i]!)
+      for (let i = 0; i < width; i++)
+        outputs[0]![g * width + i] = x[g * width + i]! * factor * (1 + weight[i]!)
     }
   },
 }
