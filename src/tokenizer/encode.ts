@@ -67,8 +67,7 @@ function encodeBytes(
   matcher: WholePieceMatcher,
   output: number[],
 ): void {
-  const { neighbours, cache, singles } = machine
-  const { lines } = cache
+  const { neighbours } = machine
   const { ascii } = neighbours
   const { begins } = matcher
   let i = 0
@@ -107,21 +106,38 @@ function encodeBytes(
         previous = point
       }
     }
-    const size = i - start
-    if (size === 1 && singles[hash] >= 0) output.push(singles[hash])
-    else if (size > machine.cachedBytes) machine.merge(bytes, start, i, output)
-    else {
-      const found = recall(cache, bytes, start, size, hash)
-      if (found >= 0) {
-        const end = found + (lines[found - 7] >>> 8)
-        for (let at = found; at < end; at++) output.push(lines[at])
-      } else {
-        const before = output.length
-        machine.merge(bytes, start, i, output)
-        remember(cache, bytes, start, size, hash, output, before)
-      }
-    }
+    encodeSegment(bytes, start, i - start, hash, machine, output)
   }
+}
+
+/** A segment that is one piece, that is remembered, or that has to be merged. */
+function encodeSegment(
+  bytes: Uint8Array,
+  from: number,
+  size: number,
+  hash: number,
+  machine: Machine,
+  output: number[],
+): void {
+  const { cache, singles } = machine
+  if (size === 1 && singles[hash] >= 0) {
+    output.push(singles[hash])
+    return
+  }
+  if (size > machine.cachedBytes) {
+    machine.merge(bytes, from, from + size, output)
+    return
+  }
+  const { lines } = cache
+  const found = recall(cache, bytes, from, size, hash)
+  if (found >= 0) {
+    const end = found + (lines[found - 7] >>> 8)
+    for (let at = found; at < end; at++) output.push(lines[at])
+    return
+  }
+  const before = output.length
+  machine.merge(bytes, from, from + size, output)
+  remember(cache, bytes, from, size, hash, output, before)
 }
 
 function singleCharacters(table: PieceTable): Int32Array {

@@ -58,6 +58,11 @@ function createMergeShort(
   const ids = new Int32Array(SHORT) // the piece a symbol was merged to; −1: still a character
   const pairIds = new Int32Array(SHORT) // the piece that symbols k and k + 1 spell
   const pairRanks = new Int32Array(SHORT)
+  const asciiPairs = listAsciiPairs(table)
+  const setPair = (k: number, id: number): void => {
+    pairIds[k] = id
+    pairRanks[k] = id < 0 ? NO_RANK : ranks[id]
+  }
 
   return (text, from, to, output) => {
     let count = 0
@@ -81,10 +86,13 @@ function createMergeShort(
         const pairHash = (hashes[k + 2] - Math.imul(hashes[k], powers[length])) | 0
         id = findPiece(table, text, start, starts[k + 2], pairHash)
       }
-      pairIds[k] = id
-      pairRanks[k] = id < 0 ? NO_RANK : ranks[id]
+      setPair(k, id)
     }
-    for (let k = 0; k + 1 < count; k++) rankPair(k)
+    for (let k = 0; k + 1 < count; k++) {
+      if (starts[k + 2] - starts[k] === 2)
+        setPair(k, asciiPairs[(text[starts[k]] << 7) | text[starts[k] + 1]])
+      else rankPair(k)
+    }
     for (;;) {
       let best = -1
       let bestRank = NO_RANK
@@ -122,6 +130,18 @@ function createMergeShort(
     }
     return true
   }
+}
+
+/** [128 × 128]: the piece that two ASCII characters spell, or −1. Most first lookups of a word are such pairs. */
+function listAsciiPairs(table: PieceTable): Int32Array {
+  const ids = new Int32Array(128 * 128)
+  const text = new Uint8Array(2)
+  for (let pair = 0; pair < ids.length; pair++) {
+    text[0] = pair >> 7
+    text[1] = pair & 127
+    ids[pair] = findPiece(table, text, 0, 2, (Math.imul(text[0], HASH_BASE) + text[1]) | 0)
+  }
+  return ids
 }
 
 // Symbols are a doubly linked list over the bytes of the segment. The heap holds possible merges ordered by

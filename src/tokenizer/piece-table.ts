@@ -27,7 +27,7 @@ export interface PieceTable {
   readonly longest: number
   /** HASH_BASE^k modulo 2^32 for k ≤ longest. */
   readonly powers: Int32Array
-  /** Pairs of hash and id + 1; 0 is an empty slot. */
+  /** Four integers each: hash, id + 1 (0: an empty slot), start and length in `bytes`, so that a miss costs one cache line. */
   readonly slots: Int32Array
   readonly shift: number
 }
@@ -56,7 +56,7 @@ export function createPieceTable(vocabulary: Vocabulary): PieceTable {
     ranks,
     longest,
     powers,
-    slots: new Int32Array(2 << bits),
+    slots: new Int32Array(4 << bits),
     shift: 32 - bits,
   }
   for (let id = 0; id < pieces.length; id++) if (!pieces[id].includes(' ')) insert(table, pieces, id)
@@ -71,22 +71,20 @@ export function findPiece(
   to: number,
   hash: number,
 ): number {
-  const { slots, starts, bytes } = table
+  const { slots, bytes } = table
   const mask = slots.length - 1
-  let slot = (Math.imul(hash, SPREAD) >>> table.shift) << 1
+  const length = to - from
+  let slot = (Math.imul(hash, SPREAD) >>> table.shift) << 2
   for (;;) {
     const entry = slots[slot + 1]
     if (entry === 0) return -1
-    if (slots[slot] === hash) {
-      const start = starts[entry - 1]
-      const length = to - from
-      if (starts[entry] - start === length) {
-        let k = 0
-        while (k < length && bytes[start + k] === text[from + k]) k++
-        if (k === length) return entry - 1
-      }
+    if (slots[slot] === hash && slots[slot + 3] === length) {
+      const start = slots[slot + 2]
+      let k = 0
+      while (k < length && bytes[start + k] === text[from + k]) k++
+      if (k === length) return entry - 1
     }
-    slot = (slot + 2) & mask
+    slot = (slot + 4) & mask
   }
 }
 
@@ -101,7 +99,7 @@ function insert(table: PieceTable, pieces: readonly string[], id: number): void 
   const { slots, starts, bytes } = table
   const hash = hashBytes(bytes, starts[id], starts[id + 1])
   const mask = slots.length - 1
-  let slot = (Math.imul(hash, SPREAD) >>> table.shift) << 1
+  let slot = (Math.imul(hash, SPREAD) >>> table.shift) << 2
   for (let chain = 0; slots[slot + 1] !== 0; chain++) {
     const other = slots[slot + 1] - 1
     if (slots[slot] === hash && pieces[other] === pieces[id]) {
@@ -110,10 +108,12 @@ function insert(table: PieceTable, pieces: readonly string[], id: number): void 
     // Only a vocabulary made to collide comes here; it would make every text slow.
     if (chain > LONGEST_CHAIN)
       throw brokenTokenizer(`Tokenizer: more than ${LONGEST_CHAIN} pieces share a hash.`)
-    slot = (slot + 2) & mask
+    slot = (slot + 4) & mask
   }
   slots[slot] = hash
   slots[slot + 1] = id + 1
+  slots[slot + 2] = starts[id]
+  slots[slot + 3] = starts[id + 1] - starts[id]
 }
 
 function layOut(pieces: readonly string[]): { bytes: Uint8Array; starts: Int32Array } {

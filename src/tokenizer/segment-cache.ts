@@ -22,9 +22,9 @@ export const LINE_IDS_AT: number = 8 // in integers
 export const SPREAD: number = 0x9e3779b1 // 2^32 / golden ratio: Knuth's multiplicative hashing
 const CACHED_IDS = 8
 
-/** Up to 65 536 lines (4 MiB), fewer for a small vocabulary, whose texts have fewer different segments. */
+/** 65 536 lines (4 MiB); 4096 for a small vocabulary, so that a tokenizer weighs no more than its file warrants. */
 export function createSegmentCache(table: PieceTable): SegmentCache {
-  const setBits = Math.min(15, Math.max(8, Math.ceil(Math.log2(table.ranks.length)) - 2))
+  const setBits = Math.min(15, Math.max(11, Math.ceil(Math.log2(table.ranks.length)) - 2))
   const lines = new Int32Array(32 << setBits)
   return { lines, lineBytes: new Uint8Array(lines.buffer), shift: 32 - setBits }
 }
