@@ -112,24 +112,25 @@ function growingBytes(): GrowingBytes {
     length += count
     return length - count
   }
+  // `take` may replace the view: it must run before the view is looked at.
+  const at = (count: number, set: (offset: number) => void): void => set(take(count))
   const put: Record<GgufNumberType, (value: number | bigint) => void> = {
-    u8: (value) => view.setUint8(take(1), Number(value)),
-    i8: (value) => view.setInt8(take(1), Number(value)),
-    u16: (value) => view.setUint16(take(2), Number(value), true),
-    i16: (value) => view.setInt16(take(2), Number(value), true),
-    u32: (value) => view.setUint32(take(4), Number(value), true),
-    i32: (value) => view.setInt32(take(4), Number(value), true),
-    f32: (value) => view.setFloat32(take(4), Number(value), true),
-    u64: (value) => view.setBigUint64(take(8), BigInt(value), true),
-    i64: (value) => view.setBigInt64(take(8), BigInt(value), true),
-    f64: (value) => view.setFloat64(take(8), Number(value), true),
+    u8: (value) => at(1, (offset) => view.setUint8(offset, Number(value))),
+    i8: (value) => at(1, (offset) => view.setInt8(offset, Number(value))),
+    u16: (value) => at(2, (offset) => view.setUint16(offset, Number(value), true)),
+    i16: (value) => at(2, (offset) => view.setInt16(offset, Number(value), true)),
+    u32: (value) => at(4, (offset) => view.setUint32(offset, Number(value), true)),
+    i32: (value) => at(4, (offset) => view.setInt32(offset, Number(value), true)),
+    f32: (value) => at(4, (offset) => view.setFloat32(offset, Number(value), true)),
+    u64: (value) => at(8, (offset) => view.setBigUint64(offset, BigInt(value), true)),
+    i64: (value) => at(8, (offset) => view.setBigInt64(offset, BigInt(value), true)),
+    f64: (value) => at(8, (offset) => view.setFloat64(offset, Number(value), true)),
   }
   const text = (value: string): void => {
     if (value.length > 0x3fffffff) throw new GemmaError('usage', 'A text of this length cannot be written.')
     const encoded = encoder.encode(value)
     put.u64(encoded.length)
-    const at = take(encoded.length)
-    bytes.set(encoded, at)
+    at(encoded.length, (offset) => bytes.set(encoded, offset))
   }
   return {
     u32: put.u32,

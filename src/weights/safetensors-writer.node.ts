@@ -73,7 +73,7 @@ export async function writeShards(
 ): Promise<string[]> {
   const shards = divide(tensors, options.shardBytes ?? defaultShardBytes)
   const totalBytes = tensors.reduce((sum, plan) => sum + planBytes(plan), 0)
-  await assertSpace(directory, totalBytes)
+  await assertSpace(dirname(directory), totalBytes) // the directory itself may have a temporary name
   const count = String(shards.length).padStart(5, '0')
   const weightMap: Record<string, string> = {}
   const names: string[] = []
