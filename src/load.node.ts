@@ -6,6 +6,7 @@ import { GemmaError } from './error.ts'
 import { createGemma, type Gemma } from './gemma.ts'
 import { type LoadProgress, loadModel, type WeightDtype } from './generate/load-model.ts'
 import { samplingDefaults } from './generate/options.ts'
+import { parseConfig } from './model/config.ts'
 import { createTokenizer } from './tokenizer/index.ts'
 import { missingTokenizer } from './tokenizer/missing.ts'
 import { openCheckpoint } from './weights/open.node.ts'
@@ -44,9 +45,13 @@ export async function load(source: string, options: LoadOptions = {}): Promise<G
   try {
     const files = checkpoint.tokenizer
     const hasTokenizer = files.sentencePiece ?? files.tokenizerJson ?? files.gguf
-    const tokenizer = hasTokenizer ? createTokenizer(files) : missingTokenizer(checkpoint.name)
+    const { generation } = parseConfig(checkpoint.config)
+    const tokenizer = hasTokenizer
+      ? createTokenizer(files, { template: generation === 3 ? 'gemma3' : 'gemma' })
+      : missingTokenizer(checkpoint.name)
     const engine = await loadModel(checkpoint, {
       dtype: options.dtype,
+      pieces: hasTokenizer ? tokenizer.vocabSize : undefined,
       threads: options.threads ?? availableParallelism(),
       contextLength: options.contextLength,
       memoryBudget: memoryBudget(),

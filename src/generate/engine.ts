@@ -24,6 +24,8 @@ export interface Model {
   readonly state: ModelState
   /** Longest context the caches have room for. */
   readonly contextLength: number
+  /** Tokens that may be drawn: published embeddings can have more rows than the tokenizer has pieces. */
+  readonly pieces: number
 }
 
 /**
@@ -113,7 +115,7 @@ export function sizingTapes(model: Model): Tape[] {
 
 /** Records the model for so many rows, with what the kind of plan adds after the last norm. */
 export function recordPlan(
-  { config, parameters, state }: Model,
+  { config, parameters, state, pieces }: Model,
   kind: PlanKind,
   rows: number,
   trace?: Trace,
@@ -123,7 +125,8 @@ export function recordPlan(
   if (kind === 'cache') return { tape, output: undefined }
   const wanted = kind === 'next' && rows > 1 ? last(tape, hidden) : hidden
   if (kind !== 'score') {
-    const logits = head(tape, config, parameters, wanted)
+    const count = kind === 'next' ? pieces : config.vocabSize
+    const logits = head(tape, config, parameters, wanted, { from: 0, count })
     return { tape, output: keep(tape, kind === 'next' ? sample(tape, logits) : logits) }
   }
   let scores: Tensor | undefined

@@ -32,6 +32,8 @@ export interface LoadModelOptions {
   readonly threads: number
   readonly contextLength?: number
   readonly sequences?: number
+  /** Pieces of the tokenizer: rows of the embedding past them are padding and never drawn. */
+  readonly pieces?: number
   readonly backend?: 'wasm' | 'reference'
   readonly build?: KernelBuild | 'auto'
   readonly memoryLimit?: number
@@ -84,7 +86,8 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
     checkMemory(checkpoint, config, dtypeOf, contextLength, options.memoryBudget)
   }
   const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS })
-  const model: Model = { config, parameters, state, contextLength }
+  const pieces = Math.min(options.pieces ?? config.vocabSize, config.vocabSize)
+  const model: Model = { config, parameters, state, contextLength, pieces }
   const tensors = inOrderOfUse(model)
   const backend: Backend =
     options.backend === 'reference'
