@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, test } from 'vitest'
 import { GemmaError } from '../error.ts'
+import { createTokenizer } from '../tokenizer/tokenizer.ts'
 import { assertSpace, writeAtomically } from './atomic.node.ts'
 import type { Checkpoint, StoredTensor } from './checkpoint.ts'
 import { encodeRows, readFloats } from './encodings.ts'
@@ -159,6 +160,26 @@ describe('between containers', () => {
         }
       },
     )
+  })
+
+  test('GGUF → safetensors: the vocabulary becomes a tokenizer.json that gives the same ids', async () => {
+    const path = join(directory, 'folder')
+    await convert(join(mqa, 'gguf/model-f16.gguf'), path, { dtype: 'f16' })
+    await withBoth(mqa, path, async (before, after) => {
+      expect(after.config).toMatchObject({
+        architectures: ['GemmaForCausalLM'],
+        torch_dtype: 'float16',
+        head_dim: 32,
+      })
+      expect(Object.keys(after.tokenizer)).toEqual(['tokenizerJson', 'tokenizerConfigJson'])
+      const [ours, original] = [createTokenizer(after.tokenizer), createTokenizer(before.tokenizer)]
+      for (const text of ['Hello, how are you?', '  two  spaces\n\nand <start_of_turn>user', '日本語 ŵ 🙂']) {
+        expect(ours.encode(text)).toEqual(original.encode(text))
+      }
+      for (const [name, tensor] of before.tensors) {
+        expect(await largestDifference(tensor, after.tensors.get(name)!)).toBeLessThan(2 ** -10)
+      }
+    })
   })
 
   test('past the shard size there are several files and an index', async () => {

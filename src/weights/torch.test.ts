@@ -6,122 +6,28 @@ import type { FileTensor } from './collect.ts'
 import { torchContents } from './containers.ts'
 import { readFloats } from './encodings.ts'
 import { readPickle } from './pickle.ts'
+import {
+  dict,
+  type Entry,
+  global,
+  integer,
+  orderedDict,
+  pickle,
+  reduce,
+  storage,
+  tensor,
+  text,
+  unicode,
+  zip,
+} from './testing/torch-file.ts'
 import { readTorch } from './torch.ts'
 import { readZip } from './zip.ts'
 
 const models = new URL('../../test/data/models/gemma1-mqa/', import.meta.url).pathname
 
-// ---- a torch file made by hand -------------------------------------------------------------------------
-
-const text = (value: string): number[] => [...new TextEncoder().encode(value)]
-const word = (value: number): number[] => [
-  value & 255,
-  (value >> 8) & 255,
-  (value >> 16) & 255,
-  (value >>> 24) & 255,
-]
-const unicode = (value: string): number[] => [0x58, ...word(text(value).length), ...text(value)]
-const integer = (value: number): number[] => [0x4a, ...word(value)]
-const global = (module: string, name: string): number[] => [0x63, ...text(`${module}\n${name}\n`)]
-const tuple = (...items: number[][]): number[] => [0x28, ...items.flat(), 0x74]
-const reduce = (callee: number[], ...args: number[][]): number[] => [...callee, ...tuple(...args), 0x52]
-const dict = (...entries: Array<[string, number[]]>): number[] => [
-  0x7d,
-  0x28,
-  ...entries.flatMap(([key, value]) => [...unicode(key), ...value]),
-  0x75,
-]
-const pickle = (...body: number[][]): Uint8Array => new Uint8Array([0x80, 2, ...body.flat(), 0x2e])
-const orderedDict = reduce(global('collections', 'OrderedDict'))
-
-interface TensorOptions {
-  type?: string
-  key?: string
-  count?: number
-  first?: number
-  shape?: number[]
-  strides?: number[]
-}
-
-function tensor(options: TensorOptions = {}): number[] {
-  const { type = 'FloatStorage', key = '0', count = 4, first = 0, shape = [4], strides = [1] } = options
-  const id = tuple(unicode('storage'), global('torch', type), unicode(key), unicode('cpu'), integer(count))
-  const args = [
-    [...id, 0x51],
-    integer(first),
-    tuple(...shape.map(integer)),
-    tuple(...strides.map(integer)),
-    [0x89],
-    orderedDict,
-  ]
-  return reduce(global('torch._utils', '_rebuild_tensor_v2'), ...args)
-}
-
-interface Entry {
-  name: string
-  bytes: Uint8Array
-  method?: number
-}
-
-/** A stored zip; `zip64` writes the sizes and the directory in the 64-bit form. */
-function zip(entries: Entry[], zip64 = false): Uint8Array {
-  const chunks: number[][] = []
-  const directory: number[][] = []
-  let offset = 0
-  for (const { name, bytes, method = 0 } of entries) {
-    const sizes = zip64
-      ? [...word(0xffffffff), ...word(0xffffffff)]
-      : [...word(bytes.length), ...word(bytes.length)]
-    const wide = zip64 ? [1, 0, 24, 0, ...long(bytes.length), ...long(bytes.length), ...long(offset)] : []
-    const rest = [...word(0), ...sizes, name.length, 0]
-    const local = [0x50, 0x4b, 3, 4, 45, 0, 0, 0, method, 0, ...word(0), ...rest, 0, 0, ...text(name)]
-    directory.push([
-      ...[0x50, 0x4b, 1, 2, 45, 0, 45, 0, 0, 0, method, 0, ...word(0), ...rest, wide.length, 0],
-      ...[0, 0, 0, 0, 0, 0, ...word(0), ...word(zip64 ? 0xffffffff : offset), ...text(name), ...wide],
-    ])
-    chunks.push(local, [...bytes])
-    offset += local.length + bytes.length
-  }
-  const size = directory.reduce((sum, each) => sum + each.length, 0)
-  const count = entries.length
-  const end64 = [
-    0x50,
-    0x4b,
-    6,
-    6,
-    ...long(44),
-    45,
-    0,
-    45,
-    0,
-    ...word(0),
-    ...word(0),
-    ...long(count),
-    ...long(count),
-    ...long(size),
-    ...long(offset),
-  ]
-  const locator = [0x50, 0x4b, 6, 7, ...word(0), ...long(offset + size), ...word(1)]
-  const counts = zip64
-    ? [0xff, 0xff, 0xff, 0xff, ...word(0xffffffff), ...word(0xffffffff)]
-    : [count, 0, count, 0, ...word(size), ...word(offset)]
-  const end = [0x50, 0x4b, 5, 6, 0, 0, 0, 0, ...counts, 0, 0]
-  return new Uint8Array([
-    ...chunks.flat(),
-    ...directory.flat(),
-    ...(zip64 ? [...end64, ...locator] : []),
-    ...end,
-  ])
-}
-
-const long = (value: number): number[] => [...word(value % 2 ** 32), ...word(Math.floor(value / 2 ** 32))]
-const floats = new Float32Array([1, 2, 3, 4])
-const storage: Entry = { name: 'a/data/0', bytes: new Uint8Array(floats.buffer) }
 const file = (root: number[], ...more: Entry[]): Uint8Array =>
   zip([{ name: 'a/data.pkl', bytes: pickle(root) }, storage, ...more])
 const read = (bytes: Uint8Array): Promise<FileTensor[]> => readTorch(bytesSource('x.ckpt', bytes))
-
-// ---- tests ----------------------------------------------------------------------------------------------
 
 describe('a sound file', () => {
   test('gives the tensors of a bare or a wrapped state dict', async () => {
