@@ -274,23 +274,39 @@ function placeTensors({ tensors, constants }: WasmBackendOptions, limit: number)
     ends.push(at)
   }
   open()
-  for (const tensor of tensors) {
-    const bytes = align(bufferBytes(tensor))
-    if (FIRST_ADDRESS + constantBytes + bytes > limit) {
-      throw new GemmaError(
-        'unsupported',
-        `The tensor ${tensor.name} takes ${bytes} bytes, more than one WebAssembly memory of 4 GiB can hold.`,
-        'Choose a narrower dtype.',
-      )
-    }
+  for (const together of inseparable(tensors)) {
+    const bytes = together.reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
+    if (FIRST_ADDRESS + constantBytes + bytes > limit) throw tooLarge(together[0]!, bytes)
     if (ends[ends.length - 1]! + bytes > limit) open()
     const memory = ends.length - 1
-    placements.set(tensor, [{ memory, address: ends[memory]! }])
-    ends[memory]! += bytes
-    if (tensor.role === 'cache') cacheBytes += bytes
+    for (const tensor of together) {
+      placements.set(tensor, [{ memory, address: ends[memory]! }])
+      ends[memory]! += align(bufferBytes(tensor))
+    }
+    if (together[0]!.role === 'cache') cacheBytes += bytes
     else weightBytes += bytes
   }
   return { placements, ends, weightBytes, cacheBytes }
+}
+
+/** Keys and values of a layer, which stand side by side, are read by one call: they must share a memory. */
+function inseparable(tensors: readonly Tensor[]): Tensor[][] {
+  const groups: Tensor[][] = []
+  let last: Tensor | undefined
+  for (const tensor of tensors) {
+    if (tensor.role === 'cache' && last?.role === 'cache') groups[groups.length - 1]!.push(tensor)
+    else groups.push([tensor])
+    last = tensor
+  }
+  return groups
+}
+
+function tooLarge({ name, role }: Tensor, bytes: number): GemmaError {
+  return new GemmaError(
+    'unsupported',
+    `The tensor ${name} takes ${bytes} bytes, more than one WebAssembly memory of 4 GiB can hold.`,
+    role === 'cache' ? 'Choose a shorter contextLength.' : 'Choose a narrower dtype.',
+  )
 }
 
 function createMemory(bytes: number): WebAssembly.Memory {

@@ -1,0 +1,238 @@
+// One harness for the cases of every op: runs a recorded tape on the reference backend and on the
+// WebAssembly backend in all its forms, and compares every value of every step. Knows no op but embed, which
+// is how a test's own numbers come onto a tape.
+
+import { expect } from 'vitest'
+import type { Backend } from '../../backends/backend.ts'
+import { createReferenceBackend } from '../../backends/reference.ts'
+import { createWasmBackend } from '../../backends/wasm/backend.ts'
+import { STAGING_BYTES } from '../../backends/wasm/load.ts'
+import { align, bufferBytes } from '../../backends/wasm/program.ts'
+import type { KernelBuild } from '../../backends/wasm/variant.ts'
+import type { Dtype } from '../../graph/dtype.ts'
+import {
+  createTape,
+  keep,
+  persistentTensor,
+  type RunInputs,
+  type Tape,
+  type Tensor,
+} from '../../graph/tape.ts'
+import type { StoredTensor } from '../../weights/checkpoint.ts'
+import { embed } from '../embed/embed.ts'
+import { storedValues } from './stored.ts'
+
+export interface OpCase {
+  readonly name: string
+  /** Rows the tape is recorded for. */
+  readonly capacity: number
+  /** In the order of use, as a model brings them. */
+  readonly weights?: readonly (readonly [Tensor, StoredTensor])[]
+  readonly caches?: readonly Tensor[]
+  readonly constants?: ReadonlyMap<Tensor, Float32Array>
+  readonly build: (tape: Tape) => void
+  /** Taken one after the other; caches stay. */
+  readonly runs: readonly RunInputs[]
+  /**
+   * A value may differ by `relative` times the largest magnitude of its row, and by `absolute` on top: a
+   * function, where steps of one tape need different ones.
+   */
+  readonly tolerance: Tolerance | ((op: string) => Tolerance)
+}
+
+export interface Tolerance {
+  readonly relative: number
+  readonly absolute?: number
+}
+
+export interface Variant {
+  readonly name: string
+  readonly threads: number
+  readonly build: KernelBuild | 'auto'
+  /** Memories so small that every tensor has its own. */
+  readonly split?: boolean
+}
+
+/** Every form of the WebAssembly backend. */
+export const VARIANTS: readonly Variant[] = [
+  { name: 'in the calling thread', threads: 0, build: 'auto' },
+  { name: '2 threads', threads: 2, build: 'auto' },
+  { name: '3 threads', threads: 3, build: 'auto' },
+  { name: 'baseline', threads: 0, build: 'baseline' },
+  { name: 'several memories', threads: 0, build: 'auto', split: true },
+  { name: 'several memories, baseline, 2 threads', threads: 2, build: 'baseline', split: true },
+]
+
+/** The forms without workers: for the many cases of property tests. */
+export const INLINE: readonly Variant[] = VARIANTS.filter(({ threads }) => threads === 0)
+
+/** Runs all cases on the reference and on each variant, and expects every value to agree and to be finite. */
+export async function expectSame(
+  cases: readonly OpCase[],
+  variants: readonly Variant[] = VARIANTS,
+): Promise<void> {
+  const expected = await runCases(cases, referenceFor)
+  for (const variant of variants) {
+    const make: MakeBackend = (tensors, constants) => wasmFor(variant, tensors, constants)
+    // Alone in its memories, a case's own tensors decide where one memory ends and the next begins.
+    const actual = variant.split ? await runApart(cases, make) : await runCases(cases, make)
+    for (const [index, { name, tolerance }] of cases.entries()) {
+      for (const [place, value] of expected[index]!.entries()) {
+        const of = typeof tolerance === 'function' ? tolerance(value.op) : tolerance
+        compare(`${name}, ${variant.name}, run ${value.run}, ${value.op}`, value, actual[index]![place]!, of)
+      }
+    }
+  }
+}
+
+interface Value {
+  readonly op: string
+  readonly run: number
+  readonly columns: number
+  readonly values: Float32Array
+}
+
+type MakeBackend = (
+  tensors: readonly Tensor[],
+  constants: ReadonlyMap<Tensor, Float32Array>,
+) => Promise<Backend>
+
+const referenceFor: MakeBackend = async (tensors, constants) => createReferenceBackend({ tensors, constants })
+
+export function wasmFor(
+  { threads, build, split }: Variant,
+  tensors: readonly Tensor[],
+  constants: ReadonlyMap<Tensor, Float32Array>,
+): Promise<Backend> {
+  const memoryLimit = split ? smallestLimit(tensors, constants) : undefined
+  return createWasmBackend({ threads, build, tensors, constants, sizing: [], memoryLimit })
+}
+
+/** The smallest memories in which every tensor still fits: what is set aside anyway, and the largest tensor. */
+export function smallestLimit(
+  tensors: readonly Tensor[],
+  constants: ReadonlyMap<Tensor, Float32Array>,
+): number {
+  const aside = (4 << 20) + 65536 + STAGING_BYTES
+  const fixed = [...constants.keys()].reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
+  // Caches of one layer stay together, so there must be room for those that follow each other.
+  let largest = 0
+  let together = 0
+  for (const tensor of tensors) {
+    const bytes = align(bufferBytes(tensor))
+    together = tensor.role === 'cache' ? together + bytes : 0
+    largest = Math.max(largest, bytes, together)
+  }
+  return aside + fixed + largest
+}
+
+/** Runs every case on one backend; each case's values in the order of its runs and steps. */
+async function runCases(cases: readonly OpCase[], makeBackend: MakeBackend): Promise<Value[][]> {
+  const weights = new Map(cases.flatMap((one) => [...(one.weights ?? [])]))
+  const constants = new Map(cases.flatMap((one) => [...(one.constants ?? [])]))
+  const tensors = cases.flatMap((one) => [
+    ...(one.weights ?? []).map(([tensor]) => tensor),
+    ...(one.caches ?? []),
+  ])
+  const backend = await makeBackend([...new Set(tensors)], constants)
+  try {
+    for (const [tensor, stored] of weights) await backend.load(tensor, stored)
+    const results: Value[][] = []
+    for (const one of cases) results.push(await runCase(backend, one))
+    return results
+  } finally {
+    await backend.dispose()
+  }
+}
+
+async function runApart(cases: readonly OpCase[], makeBackend: MakeBackend): Promise<Value[][]> {
+  const results: Value[][] = []
+  for (const one of cases) results.push(...(await runCases([one], makeBackend)))
+  return results
+}
+
+async function runCase(backend: Backend, one: OpCase): Promise<Value[]> {
+  const tape = recordCase(one)
+  const plan = backend.compile(tape)
+  const results: Value[] = []
+  for (const [run, inputs] of one.runs.entries()) {
+    await backend.run(plan, inputs)
+    for (const { op, outputs } of tape.steps) {
+      for (const tensor of outputs) {
+        const [capacity, columns] = tensor.shape as [number, number]
+        const values = backend.read(plan, tensor, Math.min(capacity, inputs.rows))
+        results.push({ op: op.name, run, columns, values })
+      }
+    }
+  }
+  return results
+}
+
+/** Records a case with every value kept. */
+export function recordCase(one: OpCase): Tape {
+  const tape = createTape(one.capacity)
+  one.build(tape)
+  for (const { outputs } of tape.steps) for (const tensor of outputs) keep(tape, tensor)
+  return tape
+}
+
+function compare(where: string, expected: Value, actual: Value, { relative, absolute = 0 }: Tolerance): void {
+  const { columns } = expected
+  expect(actual.values.length, where).toBe(expected.values.length)
+  for (let from = 0; from < expected.values.length; from += columns) {
+    let largest = 0
+    for (let i = from; i < from + columns; i++) largest = Math.max(largest, Math.abs(expected.values[i]!))
+    const allowed = relative * largest + absolute
+    for (let i = from; i < from + columns; i++) {
+      const [wanted, got] = [expected.values[i]!, actual.values[i]!]
+      if (Number.isFinite(wanted) && Math.abs(wanted - got) <= allowed) continue
+      expect.fail(
+        `${where}: row ${from / columns}, column ${i - from}: expected ${wanted}, got ${got}, allowed ± ${allowed}`,
+      )
+    }
+  }
+}
+
+/** A weight with its stored form. */
+export function weight(dtype: Dtype, stored: StoredTensor): readonly [Tensor, StoredTensor] {
+  return [persistentTensor('weight', `weight ${stored.encoding} ${dtype}`, stored.shape, dtype), stored]
+}
+
+export function cache(slots: number, width: number): Tensor {
+  return persistentTensor('cache', 'cache', [slots, width], 'f32')
+}
+
+export interface Input {
+  readonly entry: readonly [Tensor, StoredTensor]
+  /** The numbers as a value on the tape: row t of a run is row tokens[t]. */
+  on(tape: Tape): Tensor
+}
+
+/** A table of a test's own numbers; runs take rows of it by token. */
+export function input(columns: number, values: Float32Array): Input {
+  const entry = weight('f32', storedValues('F32', [values.length / columns, columns], values))
+  return { entry, on: (tape) => embed(tape, entry[0], 1) }
+}
+
+/** A run of `rows` rows: tokens 0, 1, … at positions 0, 1, … of sequence 0, unless told otherwise. */
+export function runOf(
+  rows: number,
+  options: Partial<{
+    tokens: readonly number[]
+    positions: readonly number[]
+    sequences: readonly number[]
+    targets: readonly number[]
+    sampling: RunInputs['sampling']
+  }> = {},
+): RunInputs {
+  const numbers = (list: readonly number[] | undefined, otherwise: (i: number) => number): Int32Array =>
+    Int32Array.from({ length: rows }, (_, i) => list?.[i] ?? otherwise(i))
+  return {
+    rows,
+    tokens: numbers(options.tokens, (i) => i),
+    positions: numbers(options.positions, (i) => i),
+    sequences: numbers(options.sequences, () => 0),
+    targets: numbers(options.targets, () => -1),
+    sampling: options.sampling ?? { temperature: 0, topK: 1, topP: 1, uniform: new Float64Array(rows) },
+  }
+}
