@@ -44,10 +44,10 @@ export interface LoadModelOptions {
 }
 
 /** Loaded without a wish, a model keeps at most this many tokens of context: caches cost memory. */
-const DEFAULT_CONTEXT = 8192
+export const DEFAULT_CONTEXT = 8192
 
 /** Scratch, programs and the runtime itself, roughly. */
-const WORKING_BYTES = 300e6
+export const WORKING_BYTES = 300e6
 
 const AS_STORED: Readonly<Record<Encoding, Dtype>> = {
   F32: 'f32',
