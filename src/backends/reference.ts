@@ -4,7 +4,13 @@
 import type { Dtype } from '../graph/dtype.ts'
 import { elementCount, matrixSize, type RunInputs, type Tape, type Tensor } from '../graph/tape.ts'
 import type { Encoding, StoredTensor } from '../weights/checkpoint.ts'
-import { decodeRows, encodedBytes, encodeRows, type WritableEncoding } from '../weights/encodings.ts'
+import {
+  blockSizes,
+  decodeRows,
+  encodedBytes,
+  encodeRows,
+  type WritableEncoding,
+} from '../weights/encodings.ts'
 import type { Backend, Plan } from './backend.ts'
 
 interface ReferencePlan extends Plan {
@@ -88,13 +94,26 @@ async function logicalValues(tensor: Tensor, stored: StoredTensor): Promise<Floa
   decodeRows(stored.encoding, bytes, rows, columns, values, scales)
   if (stored.subtract !== 0) for (let i = 0; i < values.length; i++) values[i]! -= stored.subtract
   const rounding = roundingOf(tensor, stored.encoding)
-  if (rounding) {
-    const encoded = new Uint8Array(rows * encodedBytes(rounding, columns))
-    const rowScales = new Float32Array(rows)
-    encodeRows(rounding, values, rows, columns, encoded, tensor.name, rowScales)
-    decodeRows(rounding, encoded, rows, columns, values, rowScales)
-  }
-  return values
+  return rounding ? rounded(values, columns, rounding, tensor.name) : values
+}
+
+/** What writing in an encoding leaves of the values; a last block that is not whole is filled with zeros. */
+function rounded(
+  values: Float32Array,
+  columns: number,
+  encoding: WritableEncoding,
+  name: string,
+): Float32Array {
+  const rows = values.length / columns
+  const block = blockSizes[encoding].values
+  const padded = Math.ceil(columns / block) * block
+  const wide = new Float32Array(rows * padded)
+  for (let r = 0; r < rows; r++) wide.set(values.subarray(r * columns, (r + 1) * columns), r * padded)
+  const encoded = new Uint8Array(rows * encodedBytes(encoding, padded))
+  const rowScales = new Float32Array(rows)
+  encodeRows(encoding, wide, rows, padded, encoded, name, rowScales)
+  decodeRows(encoding, encoded, rows, padded, wide, rowScales)
+  return values.map((_, i) => wide[Math.floor(i / columns) * padded + (i % columns)]!)
 }
 
 export interface Difference {

@@ -19,8 +19,11 @@ export type Argument =
 
 /** How the machine multiplies small integers; decides packing and kernels (see backends/wasm/variant.ts). */
 export interface IntegerVariant {
-  /** 8-bit activations in fours, or 16-bit activations in pairs, for 4-bit weights. */
-  readonly int4: 'dot8' | 'dot16'
+  /**
+   * For 4-bit weights: 8-bit activations, four products at once into 32 bits, or two at once into 16 bits (x86
+   * without VNNI), or 16-bit activations (no relaxed SIMD).
+   */
+  readonly int4: 'dot8' | 'pairs8' | 'dot16'
   /** The same for 8-bit weights; 'dot8u': the weight side is taken as unsigned, so weights carry an offset of 128. */
   readonly int8: 'dot8u' | 'dot8s' | 'dot16'
 }

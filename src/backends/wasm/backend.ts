@@ -312,7 +312,9 @@ function tooLarge({ name, role }: Tensor, bytes: number): GemmaError {
 function createMemory(bytes: number): WebAssembly.Memory {
   const initial = Math.ceil(bytes / PAGE)
   try {
-    return new WebAssembly.Memory({ initial, maximum: 65536, shared: true })
+    const memory = new WebAssembly.Memory({ initial, maximum: 65536, shared: true })
+    writeConstants(memory)
+    return memory
   } catch (cause) {
     throw new GemmaError(
       'memory',
@@ -321,6 +323,14 @@ function createMemory(bytes: number): WebAssembly.Memory {
       { cause },
     )
   }
+}
+
+/** Constants of the kernels' inner loops (runtime.wasm.ts). */
+function writeConstants({ buffer }: WebAssembly.Memory): void {
+  new Uint8Array(buffer, 1152, 16).fill(0x0f)
+  new Uint32Array(buffer, 1168, 4).fill(0x8fffffff)
+  new Float32Array(buffer, 1184, 4).fill(2 ** 112)
+  new Int16Array(buffer, 1200, 8).fill(1)
 }
 
 function grow(memory: WebAssembly.Memory, bytes: number): void {

@@ -16,6 +16,13 @@ export const RUN_SEQUENCES: usize = 8192
 export const RUN_TARGETS: usize = 10240
 export const RUN_UNIFORM: usize = 12288 // f64 per row
 
+// Vector constants that inner loops need, written by the host (constants.ts). V8 makes a constant anew at each
+// use, three instructions each; a loaded one it keeps in a register.
+export const NIBBLE_MASK: usize = 1152
+export const F16_MASK: usize = 1168
+export const F16_POWER: usize = 1184
+export const ONES: usize = 1200
+
 // Codes of dtypes (graph/dtype.ts).
 export const F32: i32 = 0
 export const BF16: i32 = 1
@@ -117,8 +124,14 @@ export function tanh4(x: v128): v128 {
 // @ts-ignore: decorator
 @inline
 export function loadF16x4(at: usize): v128 {
-  const bits = v128.and(i32x4.shl(v128.load16x4_s(at), 13), i32x4.splat(0x8fffffff))
-  return f32x4.mul(bits, f32x4.splat(5.192296858534828e33))
+  return widenF16x4(at, v128.load(F16_MASK), v128.load(F16_POWER))
+}
+
+/** loadF16x4 with its constants in registers. */
+// @ts-ignore: decorator
+@inline
+export function widenF16x4(at: usize, mask: v128, power: v128): v128 {
+  return f32x4.mul(v128.and(i32x4.shl(v128.load16x4_s(at), 13), mask), power)
 }
 
 // @ts-ignore: decorator

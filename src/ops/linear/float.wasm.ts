@@ -1,12 +1,12 @@
 // y = x · Wᵀ for f32, bf16 and f16 weights with f32 activations. linearVector serves one token: each row is
-// one stream, four chains of products. linearMatrix serves many: sixteen rows of at most 2 048 columns are
-// widened into a worker's scratch (f32 weights are used where they lie), and tiles of three tokens by four
-// rows keep twelve sums in registers.
+// one stream, four chains of products. linearMatrix serves many: twenty-four rows of at most 2 048 columns are
+// widened into a worker's scratch (f32 weights are used where they lie), and tiles of three tokens by three
+// rows keep nine sums in registers (twelve are more than V8 can hold: it has fifteen for everything).
 import {
-  BF16, F32, integer, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, pointer, share, sum4, validRows,
+  BF16, F16_MASK, F16_POWER, F32, integer, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, pointer, share, sum4, validRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 
-const ROWS: i32 = 16
+const ROWS: i32 = 24
 const SPAN: i32 = 2048
 
 // @ts-ignore: decorator
@@ -33,22 +33,47 @@ function value4(x: usize, i: i32): v128 {
 
 // @ts-ignore: decorator
 @inline
-function rowProduct(x: usize, w: usize, columns: i32, dtype: i32): f32 {
+function rowProduct(x: usize, w: usize, columns: i32, dtype: i32, mask: v128, power: v128): f32 {
   let a = f32x4.splat(0)
   let b = f32x4.splat(0)
   let c = f32x4.splat(0)
   let d = f32x4.splat(0)
-  let i = 0
-  for (; i + 16 <= columns; i += 16) {
-    a = madd(weight4(w, i, dtype), value4(x, i), a)
-    b = madd(weight4(w, i + 4, dtype), value4(x, i + 4), b)
-    c = madd(weight4(w, i + 8, dtype), value4(x, i + 8), c)
-    d = madd(weight4(w, i + 12, dtype), value4(x, i + 12), d)
+  let e = f32x4.splat(0)
+  let f = f32x4.splat(0)
+  let g = f32x4.splat(0)
+  let h = f32x4.splat(0)
+  // Eight chains hide the latency of the multiply-add; one pointer each, because V8 does not fold offsets.
+  const size: usize = dtype == F32 ? 4 : 2
+  let at = x
+  let from = w
+  const stop = x + (<usize>(columns & ~31) << 2)
+  while (at < stop) {
+    a = madd(four(from, 0, dtype, mask, power), v128.load(at), a)
+    b = madd(four(from, 4, dtype, mask, power), v128.load(at, 16), b)
+    c = madd(four(from, 8, dtype, mask, power), v128.load(at, 32), c)
+    d = madd(four(from, 12, dtype, mask, power), v128.load(at, 48), d)
+    e = madd(four(from, 16, dtype, mask, power), v128.load(at, 64), e)
+    f = madd(four(from, 20, dtype, mask, power), v128.load(at, 80), f)
+    g = madd(four(from, 24, dtype, mask, power), v128.load(at, 96), g)
+    h = madd(four(from, 28, dtype, mask, power), v128.load(at, 112), h)
+    at += 128
+    from += 32 * size
   }
+  let i = columns & ~31
   for (; i + 4 <= columns; i += 4) a = madd(weight4(w, i, dtype), value4(x, i), a)
-  let sum = sum4(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+  const sums = f32x4.add(f32x4.add(f32x4.add(a, e), f32x4.add(b, f)), f32x4.add(f32x4.add(c, g), f32x4.add(d, h)))
+  let sum = sum4(sums)
   for (; i < columns; i++) sum += weight1(w, i, dtype) * load<f32>(x + (<usize>i << 2))
   return sum
+}
+
+/** Four weights from the i-th on; i is a constant. */
+// @ts-ignore: decorator
+@inline
+function four(at: usize, i: usize, dtype: i32, mask: v128, power: v128): v128 {
+  if (dtype == F32) return v128.load(at + (i << 2))
+  if (dtype == BF16) return loadBf16x4(at + (i << 1))
+  return widenF16x4(at + (i << 1), mask, power)
 }
 
 // @ts-ignore: decorator
@@ -60,9 +85,11 @@ function vector(args: usize, worker: i32, workers: i32, dtype: i32): void {
   const columns = integer(args, 4)
   const count = integer(args, 5)
   const rowBytes = <usize>columns << (dtype == F32 ? 2 : 1)
+  const mask = v128.load(F16_MASK)
+  const power = v128.load(F16_POWER)
   const end = share(count, worker + 1, workers)
   for (let row = share(count, worker, workers); row < end; row++) {
-    store<f32>(out + (<usize>row << 2), rowProduct(x, weights + <usize>row * rowBytes, columns, dtype))
+    store<f32>(out + (<usize>row << 2), rowProduct(x, weights + <usize>row * rowBytes, columns, dtype, mask, power))
   }
 }
 
@@ -98,8 +125,8 @@ function put(out: usize, value: f32, first: bool): void {
   store<f32>(out, first ? value : value + load<f32>(out))
 }
 
-/** Four rows by three tokens. `stride`: bytes between weight rows; tokens beyond `tokens` repeat the first. */
-function tile4x3(
+/** Three rows by three tokens. `stride`: bytes between weight rows; tokens beyond `tokens` repeat the first. */
+function tile3x3(
   x0: usize, x1: usize, x2: usize, w: usize, stride: usize, span: i32, y: usize, yStride: usize, tokens: i32, first: bool,
 ): void {
   let a0 = f32x4.splat(0)
@@ -111,19 +138,14 @@ function tile4x3(
   let c0 = f32x4.splat(0)
   let c1 = f32x4.splat(0)
   let c2 = f32x4.splat(0)
-  let d0 = f32x4.splat(0)
-  let d1 = f32x4.splat(0)
-  let d2 = f32x4.splat(0)
   const end = <usize>(span & ~3) << 2
-  let wa = w
-  let wb = w + stride
-  let wc = wb + stride
-  let wd = wc + stride
+  const wb = w + stride
+  const wc = wb + stride
   for (let i: usize = 0; i < end; i += 16) {
     const p = v128.load(x0 + i)
     const q = v128.load(x1 + i)
     const r = v128.load(x2 + i)
-    let v = v128.load(wa + i)
+    let v = v128.load(w + i)
     a0 = madd(v, p, a0)
     a1 = madd(v, q, a1)
     a2 = madd(v, r, a2)
@@ -135,33 +157,27 @@ function tile4x3(
     c0 = madd(v, p, c0)
     c1 = madd(v, q, c1)
     c2 = madd(v, r, c2)
-    v = v128.load(wd + i)
-    d0 = madd(v, p, d0)
-    d1 = madd(v, q, d1)
-    d2 = madd(v, r, d2)
   }
-  putColumn(y, x0, w, stride, span, end, sum4(a0), sum4(b0), sum4(c0), sum4(d0), first)
-  if (tokens > 1) putColumn(y + yStride, x1, w, stride, span, end, sum4(a1), sum4(b1), sum4(c1), sum4(d1), first)
-  if (tokens > 2) putColumn(y + 2 * yStride, x2, w, stride, span, end, sum4(a2), sum4(b2), sum4(c2), sum4(d2), first)
+  putColumn(y, x0, w, stride, span, end, sum4(a0), sum4(b0), sum4(c0), first)
+  if (tokens > 1) putColumn(y + yStride, x1, w, stride, span, end, sum4(a1), sum4(b1), sum4(c1), first)
+  if (tokens > 2) putColumn(y + 2 * yStride, x2, w, stride, span, end, sum4(a2), sum4(b2), sum4(c2), first)
 }
 
-/** Adds the columns past the last four and stores the four rows of one token. */
+/** Adds the columns past the last four and stores the three rows of one token. */
 // @ts-ignore: decorator
 @inline
 function putColumn(
-  y: usize, x: usize, w: usize, stride: usize, span: i32, end: usize, a: f32, b: f32, c: f32, d: f32, first: bool,
+  y: usize, x: usize, w: usize, stride: usize, span: i32, end: usize, a: f32, b: f32, c: f32, first: bool,
 ): void {
   for (let i = end; i < <usize>span << 2; i += 4) {
     const v = load<f32>(x + i)
     a += v * load<f32>(w + i)
     b += v * load<f32>(w + stride + i)
     c += v * load<f32>(w + 2 * stride + i)
-    d += v * load<f32>(w + 3 * stride + i)
   }
   put(y, a, first)
   put(y + 4, b, first)
   put(y + 8, c, first)
-  put(y + 12, d, first)
 }
 
 /** One row by one token in the tile's order of additions, so that remainders give the same numbers. */
@@ -207,8 +223,8 @@ export function linearMatrix(args: usize, worker: i32, workers: i32): void {
         const x2 = tokens > 2 ? x1 + xBytes : x0
         const y = out + <usize>t * yBytes + (<usize>firstRow << 2)
         let r = 0
-        for (; r + 4 <= height; r += 4) {
-          tile4x3(x0, x1, x2, w + <usize>r * stride, stride, span, y + (<usize>r << 2), yBytes, tokens, from == 0)
+        for (; r + 3 <= height; r += 3) {
+          tile3x3(x0, x1, x2, w + <usize>r * stride, stride, span, y + (<usize>r << 2), yBytes, tokens, from == 0)
         }
         for (; r < height; r++) {
           const row = w + <usize>r * stride

@@ -58,6 +58,9 @@ function validRows(step: ReferenceStep): number {
   return Math.min(step.run.rows, step.inputTensors[0]!.shape[0]!)
 }
 
+/** A block with nothing larger counts as zero: the inverse of its scale would overflow. The kernel has it too. */
+const SMALLEST = 1e-30
+
 /** What quantisation to 8 bits in blocks of 32 leaves of a row; the kernel rounds in the same float32 steps. */
 export function roundToBlocks(x: Float32Array): Float32Array {
   const rounded = new Float32Array(x.length)
@@ -66,7 +69,7 @@ export function roundToBlocks(x: Float32Array): Float32Array {
     let largest = 0
     for (let i = from; i < to; i++) largest = Math.max(largest, Math.abs(x[i]!))
     const scale = Math.fround(largest / 127)
-    const inverse = largest > 0 ? Math.fround(127 / largest) : 0
+    const inverse = largest > SMALLEST ? Math.fround(127 / largest) : 0
     for (let i = from; i < to; i++) rounded[i] = roundHalfEven(Math.fround(x[i]! * inverse)) * scale
   }
   return rounded
@@ -162,7 +165,7 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
     int(variant === 'dot8u' ? 128 : 0),
   ]
   const shape = activations.tile === 1 ? 'Vector' : 'Matrix'
-  const width = variant === 'dot16' ? '16' : '8'
+  const width = { dot8: '8', dot8u: '8', dot8s: '8', pairs8: 'P', dot16: '16' }[variant]
   if (shape === 'Matrix') args.push(writes(lower.scratch(INTEGER_SUMS_BYTES * lower.threads)))
   lower.call(`${dtype}${shape}${width}`, args)
 }
@@ -170,5 +173,5 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
 /** Per worker: f32 sums of four tokens by eight rows. */
 const INTEGER_SUMS_BYTES = 128
 
-/** Per worker: 16 rows of 2 048 widened weights. The kernel (linear.wasm.ts) holds the same numbers. */
-const MATRIX_WORK_BYTES = 16 * 2048 * 4
+/** Per worker: 24 rows of 2 048 widened weights. The kernel (linear.wasm.ts) holds the same numbers. */
+const MATRIX_WORK_BYTES = 24 * 2048 * 4

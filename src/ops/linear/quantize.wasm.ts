@@ -5,6 +5,9 @@
 // weights are stored with 8 added.
 import { RUN_ROWS, integer, max4, pointer, share } from '../../backends/wasm/runtime.wasm'
 
+/** A block with nothing larger counts as zero: the inverse of its scale would overflow. */
+const SMALLEST: f32 = 1e-30
+
 export function quantizeActivations(args: usize, worker: i32, workers: i32): void {
   const x = pointer(args, 0)
   const data = pointer(args, 1)
@@ -49,7 +52,7 @@ function quantizeWhole(from: usize, to: usize, scaleAt: usize, tile: i32, width:
   for (let i: usize = 0; i < 128; i += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(from + i)))
   const magnitude = max4(largest)
   store<f32>(scaleAt, magnitude / 127)
-  const inverse = f32x4.splat(magnitude > 0 ? <f32>127 / magnitude : 0)
+  const inverse = f32x4.splat(magnitude > SMALLEST ? <f32>127 / magnitude : 0)
   let sums = i32x4.splat(0)
   const stride = <usize>(tile << 2)
   let at = to
@@ -82,7 +85,7 @@ function quantizePart(from: usize, to: usize, scaleAt: usize, tile: i32, width: 
   let magnitude: f32 = 0
   for (let i = 0; i < count; i++) magnitude = max(magnitude, abs(load<f32>(from + (<usize>i << 2))))
   store<f32>(scaleAt, magnitude / 127)
-  const inverse: f32 = magnitude > 0 ? <f32>127 / magnitude : 0
+  const inverse: f32 = magnitude > SMALLEST ? <f32>127 / magnitude : 0
   let sum = 0
   for (let i = 0; i < 32; i++) {
     const q = i < count ? <i32>nearest(load<f32>(from + (<usize>i << 2)) * inverse) : 0
