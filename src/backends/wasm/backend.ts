@@ -4,6 +4,7 @@
 
 import { GemmaError } from '../../error.ts'
 import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
+import type { IntegerVariant } from '../../ops/lowering.ts'
 import type { Backend, Plan } from '../backend.ts'
 import { CALL_WORDS } from './control.ts'
 import { kernelNames } from './execute.ts'
@@ -32,6 +33,8 @@ export interface WasmBackendOptions {
   /** Tapes that need the most scratch; what they need is set aside from the start. */
   readonly sizing: readonly Tape[]
   readonly build?: KernelBuild | 'auto'
+  /** How small integers are multiplied, in place of what this machine does best: only in tests. */
+  readonly integers?: IntegerVariant
   /** Largest memory in bytes; smaller only in tests of models that span several. */
   readonly memoryLimit?: number
 }
@@ -75,7 +78,8 @@ const PAGE = 65536
 const LARGEST_MEMORY = 65536 * PAGE
 
 export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
-  const kernels = await loadKernels(options.build)
+  const loaded = await loadKernels(options.build)
+  const kernels: Kernels = { ...loaded, integers: options.integers ?? loaded.integers }
   const limit = options.memoryLimit ?? LARGEST_MEMORY
   const scratch = scratchNeeded(options, kernels)
   const layout = placeTensors(options, limit - PROGRAM_BYTES - scratch)

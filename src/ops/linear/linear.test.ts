@@ -3,10 +3,10 @@ import { describe, expect, test } from 'vitest'
 import { type Dtype, isPacked } from '../../graph/dtype.ts'
 import { createTape } from '../../graph/tape.ts'
 import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
-import { fitsBlocks } from '../../weights/encodings.ts'
+import { blockSizes, encodedBytes, fitsBlocks } from '../../weights/encodings.ts'
 import { last } from '../last/last.ts'
 import { expectSame, INLINE, input, type OpCase, runOf, VARIANTS, weight } from '../testing/harness.ts'
-import { normals, randomStored, seeded, storedValues } from '../testing/stored.ts'
+import { normals, randomStored, seeded, storedTensor, storedValues } from '../testing/stored.ts'
 import { linear, roundToBlocks } from './linear.ts'
 
 /** Each dtype with an encoding that comes into it without rounding. */
@@ -166,6 +166,46 @@ describe.each(FORMS)('linear, %s weights', (dtype, encoding) => {
 })
 
 describe('linear', () => {
+  test('activations and weights at the ends of their ranges do not overflow', () => {
+    const columns = 96
+    const x = Float32Array.from({ length: 5 * columns }, (_, i) => (i < 2 * columns ? 1 : i % 2 ? -1 : 1))
+    const cases = (['Q4_0', 'Q4_1', 'Q8_0', 'I8'] as const).flatMap((encoding) =>
+      [0x00, 0xff, 0x0f, 0xf0, 0x7f, 0x80, 0x81].flatMap((byte) =>
+        [1, 5].map((rows) => {
+          const stored = filled(encoding, 9, columns, byte)
+          const dtype = FORMS.find(([, form]) => form === encoding)![0]
+          return linearCase({ dtype, stored, rows, x: x.slice(0, rows * columns) })
+        }),
+      ),
+    )
+    return expectSame(cases)
+  })
+
+  test('8-bit products in fours, on the halves of the range where every machine agrees', () => {
+    // Signed machines are sure of weights from 0 to 127, unsigned ones of those from −128 to −1 (128 is added).
+    const forms = [
+      { int8: 'dot8s', part: (byte: number) => byte & 127 },
+      { int8: 'dot8u', part: (byte: number) => byte | 128 },
+    ] as const
+    return Promise.all(
+      forms.map(({ int8, part }) => {
+        const cases = (
+          [
+            ['int8', 'Q8_0'],
+            ['int8row', 'I8'],
+          ] as const
+        ).flatMap(([dtype, encoding]) =>
+          [1, 3, 4, 9].map((rows) =>
+            linearCase({ dtype, stored: mapped(randomStored(encoding, 21, 96, rows), part), rows }),
+          ),
+        )
+        return expectSame(cases, [
+          { name: int8, threads: 0, build: 'auto', integers: { int4: 'dot8', int8 } },
+        ])
+      }),
+    )
+  })
+
   test('Q4_K comes into int4min with its scales rounded to float16', () =>
     expectSame(
       [1, 5].map((rows) => ({
@@ -233,4 +273,38 @@ function representable(dtype: 'int8' | 'int4', rows: number, columns: number): S
     return Math.round((random() * 2 - 1) * (-extreme - 1)) / 64
   })
   return storedValues('F32', [rows, columns], values)
+}
+
+/** A matrix whose every code byte is the same, with a scale (and minimum) of about 1/64. */
+function filled(
+  encoding: 'Q4_0' | 'Q4_1' | 'Q8_0' | 'I8',
+  rows: number,
+  columns: number,
+  byte: number,
+): StoredTensor {
+  const bytes = new Uint8Array(rows * encodedBytes(encoding, columns)).fill(byte)
+  const view = new DataView(bytes.buffer)
+  const block = blockSizes[encoding].bytes
+  if (encoding === 'I8') {
+    const rowScales = storedValues('F32', [rows], new Float32Array(rows).fill(1 / 64))
+    return storedTensor(encoding, [rows, columns], bytes, { rowScales })
+  }
+  for (let at = 0; at < bytes.length; at += block) {
+    view.setUint16(at, 0x2400, true)
+    if (encoding === 'Q4_1') view.setUint16(at + 2, 0xa400, true)
+  }
+  return storedTensor(encoding, [rows, columns], bytes)
+}
+
+/** The same matrix with every code byte changed. */
+function mapped(stored: StoredTensor, change: (byte: number) => number): StoredTensor {
+  const header = stored.encoding === 'Q8_0' ? 2 : 0
+  const block = stored.encoding === 'Q8_0' ? 34 : stored.rowBytes
+  return {
+    ...stored,
+    async readRows(from, into) {
+      await stored.readRows(from, into)
+      for (let i = 0; i < into.length; i++) if (i % block >= header) into[i] = change(into[i]!)
+    },
+  }
 }

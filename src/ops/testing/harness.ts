@@ -20,6 +20,7 @@ import {
 } from '../../graph/tape.ts'
 import type { StoredTensor } from '../../weights/checkpoint.ts'
 import { embed } from '../embed/embed.ts'
+import type { IntegerVariant } from '../lowering.ts'
 import { storedValues } from './stored.ts'
 
 export interface OpCase {
@@ -49,6 +50,7 @@ export interface Variant {
   readonly name: string
   readonly threads: number
   readonly build: KernelBuild | 'auto'
+  readonly integers?: IntegerVariant
   /** Memories so small that every tensor has its own. */
   readonly split?: boolean
 }
@@ -59,6 +61,8 @@ export const VARIANTS: readonly Variant[] = [
   { name: '2 threads', threads: 2, build: 'auto' },
   { name: '3 threads', threads: 3, build: 'auto' },
   { name: 'baseline', threads: 0, build: 'baseline' },
+  { name: '4-bit products in fours', threads: 0, build: 'auto', integers: { int4: 'dot8', int8: 'dot16' } },
+  { name: '4-bit products in pairs', threads: 0, build: 'auto', integers: { int4: 'pairs8', int8: 'dot16' } },
   { name: 'several memories', threads: 0, build: 'auto', split: true },
   { name: 'several memories, baseline, 2 threads', threads: 2, build: 'baseline', split: true },
 ]
@@ -101,12 +105,12 @@ type MakeBackend = (
 const referenceFor: MakeBackend = async (tensors, constants) => createReferenceBackend({ tensors, constants })
 
 export function wasmFor(
-  { threads, build, split }: Variant,
+  { threads, build, integers, split }: Variant,
   tensors: readonly Tensor[],
   constants: ReadonlyMap<Tensor, Float32Array>,
 ): Promise<Backend> {
   const memoryLimit = split ? smallestLimit(tensors, constants) : undefined
-  return createWasmBackend({ threads, build, tensors, constants, sizing: [], memoryLimit })
+  return createWasmBackend({ threads, build, integers, tensors, constants, sizing: [], memoryLimit })
 }
 
 /** The smallest memories in which every tensor still fits: what is set aside anyway, and the largest tensor. */
