@@ -6,11 +6,11 @@ import { GemmaError } from './error.ts'
 import { createGemma, type Gemma } from './gemma.ts'
 import { type LoadProgress, loadModel, type WeightDtype } from './generate/load-model.ts'
 import { samplingDefaults } from './generate/options.ts'
+import { resolveModel } from './hub/resolve.node.ts'
 import { parseConfig } from './model/config.ts'
 import { createTokenizer } from './tokenizer/index.ts'
 import { missingTokenizer } from './tokenizer/missing.ts'
 import { openCheckpoint } from './weights/open.node.ts'
-import { resolveModel } from './weights/resolve.node.ts'
 
 export interface LoadOptions {
   /** 'auto' and 'cpu' run on the CPU. */
