@@ -55,6 +55,8 @@ const AS_STORED: Readonly<Record<Encoding, Dtype>> = {
   F16: 'f16',
   I8: 'int8row',
   Q8_0: 'int8',
+  Q5_0: 'int8',
+  Q5_1: 'int8',
   Q5_K: 'int8',
   Q6_K: 'int8',
   Q4_0: 'int4',

@@ -3,7 +3,19 @@
 // knows how a file is laid out, and nothing that uses it knows which container it was.
 
 /** How the values of a stored tensor are written. Q* are llama.cpp's block formats. */
-export type Encoding = 'F32' | 'F16' | 'BF16' | 'I8' | 'Q8_0' | 'Q4_0' | 'Q4_1' | 'Q4_K' | 'Q5_K' | 'Q6_K'
+export type Encoding =
+  | 'F32'
+  | 'F16'
+  | 'BF16'
+  | 'I8'
+  | 'Q8_0'
+  | 'Q4_0'
+  | 'Q4_1'
+  | 'Q5_0'
+  | 'Q5_1'
+  | 'Q4_K'
+  | 'Q5_K'
+  | 'Q6_K'
 
 export interface StoredTensor {
   /** Hugging Face name, e.g. 'model.layers.0.self_attn.q_proj.weight', whatever the container calls it. */

@@ -47,7 +47,7 @@ export function weightTensor(
     throw new GemmaError(
       'unsupported',
       `${file.source.name}: ${file.name} is stored as ${file.type}, which cannot be read here.`,
-      'Use a checkpoint in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q4_K, Q5_K or Q6_K.',
+      'Use a checkpoint in F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, Q4_K, Q5_K or Q6_K.',
     )
   }
   if (file.encoding === 'I8' && extra.rowScales === undefined) {

@@ -62,6 +62,31 @@ export const decodeQ4_1: BlockDecoder = (bytes, from, blocks, into, at) => {
   }
 }
 
+/** 22 bytes: f16 scale d; 4 bytes whose bit i is the fifth bit of value i; nibbles as in Q4_0. value = d·(q − 16) */
+export const decodeQ5_0: BlockDecoder = (bytes, from, blocks, into, at) => {
+  const halves = float16Table()
+  for (let b = 0, p = from, o = at; b < blocks; b++, p += 22, o += 32) {
+    const scale = halves[bytes[p] | (bytes[p + 1] << 8)]
+    for (let i = 0; i < 32; i++) into[o + i] = scale * (fiveBits(bytes, p + 2, i) - 16)
+  }
+}
+
+/** 24 bytes: f16 scale d, f16 minimum m, fifth bits and nibbles as in Q5_0. value = d·q + m */
+export const decodeQ5_1: BlockDecoder = (bytes, from, blocks, into, at) => {
+  const halves = float16Table()
+  for (let b = 0, p = from, o = at; b < blocks; b++, p += 24, o += 32) {
+    const scale = halves[bytes[p] | (bytes[p + 1] << 8)]
+    const minimum = halves[bytes[p + 2] | (bytes[p + 3] << 8)]
+    for (let i = 0; i < 32; i++) into[o + i] = scale * fiveBits(bytes, p + 4, i) + minimum
+  }
+}
+
+/** Code i of a Q5_0 or Q5_1 block whose fifth bits begin at `top`. */
+function fiveBits(bytes: Uint8Array, top: number, i: number): number {
+  const nibble = (bytes[top + 4 + (i & 15)] >> (i >> 4 ? 4 : 0)) & 15
+  return nibble | (((bytes[top + (i >> 3)] >> (i & 7)) & 1) << 4)
+}
+
 /**
  * Q4_K, 144 bytes: f16 d, f16 dmin, 12 bytes with eight 6-bit scales and eight 6-bit minima, 128 bytes of
  * nibbles. Each 32 bytes hold two groups of 32 values: low nibbles, then high nibbles.

@@ -42,6 +42,22 @@ function decoded(encoding: WritableEncoding, values: Float32Array): Float32Array
   return into
 }
 
+/** Four bytes: bit i is the top bit of five-bit code i. */
+function fifthBits(codes: readonly number[]): number[] {
+  const bits = codes.reduce((sum, code, i) => sum + (code >= 16 ? 2 ** i : 0), 0)
+  return [
+    bits % 256,
+    Math.floor(bits / 2 ** 8) % 256,
+    Math.floor(bits / 2 ** 16) % 256,
+    Math.floor(bits / 2 ** 24),
+  ]
+}
+
+/** Sixteen bytes: value i in the low half, value i + 16 in the high half. */
+function splitNibbles(codes: readonly number[]): number[] {
+  return codes.slice(0, 16).map((code, i) => (code & 15) | ((codes[i + 16] & 15) << 4))
+}
+
 const half = (value: number): number[] => [value & 255, value >> 8]
 const one = half(0x3c00)
 const two = half(0x4000)
@@ -68,6 +84,19 @@ describe('blocks made by hand', () => {
       ...Array.from({ length: 16 }, (_, i) => 2 * i + 0.25),
       ...Array.from({ length: 16 }, (_, i) => 2 * (15 - i) + 0.25),
     ])
+  })
+
+  test('Q5_0: a fifth bit per value, minus sixteen', () => {
+    const codes = Array.from({ length: 32 }, (_, i) => (i * 11 + 3) & 31)
+    const bytes = new Uint8Array([...two, ...fifthBits(codes), ...splitNibbles(codes)])
+    expect(decode('Q5_0', bytes, 32)).toEqual(codes.map((code) => 2 * (code - 16)))
+  })
+
+  test('Q5_1: a fifth bit per value, scale and minimum; blocks follow each other', () => {
+    const codes = Array.from({ length: 32 }, (_, i) => (i * 7 + 30) & 31)
+    const block = [...two, ...quarter, ...fifthBits(codes), ...splitNibbles(codes)]
+    const values = codes.map((code) => 2 * code + 0.25)
+    expect(decode('Q5_1', new Uint8Array([...block, ...block]), 64)).toEqual([...values, ...values])
   })
 
   test('Q4_K: eight groups with six-bit scales and minima', () => {

@@ -46,6 +46,8 @@ export const ggmlTypes: Readonly<Record<Exclude<Encoding, 'I8'>, number>> = {
   F16: 1,
   Q4_0: 2,
   Q4_1: 3,
+  Q5_0: 6,
+  Q5_1: 7,
   Q8_0: 8,
   Q4_K: 12,
   Q5_K: 13,
@@ -54,8 +56,6 @@ export const ggmlTypes: Readonly<Record<Exclude<Encoding, 'I8'>, number>> = {
 }
 const encodingOfType = new Map(Object.entries(ggmlTypes).map(([name, type]) => [type, name as Encoding]))
 const otherTypeNames: Readonly<Record<number, string>> = {
-  6: 'Q5_0',
-  7: 'Q5_1',
   9: 'Q8_1',
   10: 'Q2_K',
   11: 'Q3_K',

@@ -73,6 +73,8 @@ const SCALES_OF_BLOCK: Partial<Record<Encoding, readonly number[]>> = {
   Q8_0: [0],
   Q4_0: [0],
   Q4_1: [0, 2],
+  Q5_0: [0],
+  Q5_1: [0, 2],
   Q4_K: [0, 2],
   Q5_K: [0, 2],
   Q6_K: [208],
