@@ -1,7 +1,7 @@
 // Brings stored rows into a tensor's place while they stream in: read a stretch into scratch, and while the
 // workers pack it, read the next. At no time is more than two stretches held besides the packed weights.
 
-import { throwIfAborted } from '../../error.ts'
+import { GemmaError, throwIfAborted } from '../../error.ts'
 import { type Dtype, isPacked, layoutOf } from '../../graph/dtype.ts'
 import { matrixSize, type Tensor } from '../../graph/tape.ts'
 import { packingOrder } from '../../ops/lowering.ts'
@@ -57,27 +57,46 @@ export async function loadTensor(
     Math.floor(STORED_BYTES / stored.rowBytes),
     same || direct ? Number.POSITIVE_INFINITY : Math.floor(WIDE_BYTES / (columns * 4)),
   )
-  // Whole groups of eight rows, so that packers never share one; a row too long for a stretch is refused there.
-  const step = same ? Math.max(1, limit) : Math.max(8, limit & ~7)
+  if (limit < 1) throw tooLong(tensor, columns)
+  // Whole groups of eight rows where they fit: a packer writes the neighbours of a row in one stream.
+  const step = limit < 8 ? limit : limit - (limit % 8)
   let packing: Promise<void> = Promise.resolve()
-  for (let from = 0, slot = 0; from < rows; from += step, slot ^= 1) {
-    throwIfAborted(signal)
-    const stretch = { from, rows: Math.min(step, rows - from) }
-    const bytes = stretch.rows * stored.rowBytes
-    if (same) {
-      await stored.readRows(from, access.bytesAt(place.memory, place.address + from * stored.rowBytes, bytes))
-    } else {
-      const staging = access.stagingAddress(place.memory) + slot * STORED_BYTES
-      const view = access.bytesAt(place.memory, staging, bytes)
-      await stored.readRows(from, view)
-      await packing
-      packing = direct
-        ? pack(access, direct, tensor, stretch, staging, stored.rowBytes, slot)
-        : widenAndPack(access, tensor, stored, stretch, staging, scales, slot)
+  try {
+    for (let from = 0, slot = 0; from < rows; from += step, slot ^= 1) {
+      throwIfAborted(signal)
+      const stretch = { from, rows: Math.min(step, rows - from) }
+      const bytes = stretch.rows * stored.rowBytes
+      if (same) {
+        await stored.readRows(
+          from,
+          access.bytesAt(place.memory, place.address + from * stored.rowBytes, bytes),
+        )
+      } else {
+        const staging = access.stagingAddress(place.memory) + slot * STORED_BYTES
+        const view = access.bytesAt(place.memory, staging, bytes)
+        await stored.readRows(from, view)
+        await packing
+        packing = direct
+          ? pack(access, direct, tensor, stretch, staging, stored.rowBytes, slot)
+          : widenAndPack(access, tensor, stored, stretch, staging, scales, slot)
+        // Whether it failed is asked after the next stretch is read; until then nobody listens.
+        packing.catch(() => {})
+      }
+      onBytes?.(bytes)
     }
-    onBytes?.(bytes)
+  } catch (error) {
+    // The workers still pack the stretch before; whoever runs them next must find them idle.
+    await packing.catch(() => {})
+    throw error
   }
   await packing
+}
+
+function tooLong({ name }: Tensor, columns: number): GemmaError {
+  return new GemmaError(
+    'unsupported',
+    `${name} has rows of ${columns} values, longer than this library can load.`,
+  )
 }
 
 function sameBytes({ encoding, subtract }: StoredTensor, dtype: Dtype): boolean {

@@ -275,13 +275,22 @@ export function packInt8Row(args: usize, worker: i32, workers: i32): void {
   }
 }
 
-/** Factors of the extreme's own scale that are tried for 4 bits; the best by squared error is kept. */
-const CANDIDATES: i32 = 12
-const FIRST_FACTOR: f32 = 0.7
-const FACTOR_STEP: f32 = 0.035
+/** Candidates for 4 bits: the codes that the extreme of a block may get (see encodeQ4_0 in weights/encode-blocks.ts). */
+const CANDIDATES: i32 = 7
+
+// @ts-ignore: decorator
+@inline
+function reach(candidate: i32): f32 {
+  if (candidate == 0) return -8
+  if (candidate == 1) return -8.4
+  if (candidate == 2) return -7.8
+  if (candidate == 3) return -7.2
+  if (candidate == 4) return -6.5
+  return candidate == 5 ? <f32>7.3 : <f32>6.6
+}
 
 /**
- * f32 rows → int4: for each block, candidate scales around extreme / −8; for the integers that a candidate
+ * f32 rows → int4: for each block, several scales under which the extreme becomes about −8 or 7; for the integers that a candidate
  * gives, the best scale is Σwq / Σq² (least squares), and the candidate with the least error wins.
  */
 export function packInt4(args: usize, worker: i32, workers: i32): void {
@@ -335,11 +344,10 @@ function bestInt4Scale(from: usize, count: i32): u16 {
     if (abs(w) > abs(extreme)) extreme = w
   }
   if (extreme == 0) return 0
-  const plain: f32 = extreme / <f32>-8
   let bestGain: f32 = -1
-  let best: f32 = plain
+  let best: f32 = extreme / <f32>-8
   for (let c = 0; c < CANDIDATES; c++) {
-    const inverse: f32 = <f32>1 / (plain * (FIRST_FACTOR + FACTOR_STEP * <f32>c))
+    const inverse: f32 = reach(c) / extreme
     let products = f32x4.splat(0)
     let squares = f32x4.splat(0)
     let i = 0
