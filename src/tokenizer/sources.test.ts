@@ -5,7 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { GemmaError } from '../error.ts'
-import { openCheckpoint } from '../weights/index.ts'
+import { openCheckpoint } from '../weights/open.node.ts'
 import {
   createTokenizer,
   PIECE_TYPE,
