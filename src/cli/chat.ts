@@ -1,0 +1,203 @@
+// gemma chat: a conversation, at a terminal or line by line from a pipe.
+
+import type { Command } from 'commander'
+import { abortedError, GemmaError } from '../error.ts'
+import type { Gemma } from '../gemma.ts'
+import type { Summary } from '../generate/options.ts'
+import type { ChatMessage } from '../tokenizer/index.ts'
+import { report } from './generate.ts'
+import type { Interrupts } from './interrupt.ts'
+import { readLines } from './lines.ts'
+import {
+  addExamples,
+  addLoadOptions,
+  addSamplingOptions,
+  type LoadFlags,
+  MODEL_HELP,
+  type SamplingFlags,
+  samplingOf,
+  withModel,
+} from './model-options.ts'
+import { note, print, printJson, printText } from './output.ts'
+import { createProgress } from './progress.ts'
+import { createPrompt } from './prompt.ts'
+import { formatRate, styleFor } from './style.ts'
+
+interface Flags extends LoadFlags, SamplingFlags {
+  readonly system?: string
+  readonly json?: boolean
+}
+
+const HELP = `/help   this list
+/reset  begin a new conversation
+/exit   leave (also Ctrl-D)
+Ctrl-C stops an answer; at the prompt it leaves.`
+
+export function addChat(program: Command, interrupts: Interrupts): void {
+  const command = program
+    .command('chat')
+    .summary('have a conversation')
+    .description(
+      "Holds a conversation in the model's own prompt format. At a terminal: type, and /help shows more.\n" +
+        'From a pipe: each line is one message of the same conversation, answered in turn.',
+    )
+    .argument('<model>', MODEL_HELP)
+    .option('--system <text>', 'instructions before the conversation, where the model takes them (Gemma 3)')
+    .option('--json', 'print one JSON object per answer instead of text')
+    .action((model: string, flags: Flags) => runChat(model, flags, interrupts))
+  addSamplingOptions(command)
+  addLoadOptions(command)
+  addExamples(command, [
+    'gemma chat google/gemma-2b-it',
+    'gemma chat google/gemma-3-1b-it --system "Answer in one sentence." --temperature 1',
+    "printf 'Name a city.\\nAnd its river?\\n' | gemma chat google/gemma-2b-it --json",
+  ])
+}
+
+async function runChat(model: string, flags: Flags, interrupts: Interrupts): Promise<void> {
+  await withModel(model, flags, interrupts, async (gemma) => {
+    const conversation = createConversation(gemma, flags)
+    if (process.stdin.isTTY) await atTerminal(conversation, gemma, flags, interrupts)
+    else await fromPipe(conversation, interrupts)
+  })
+}
+
+interface Conversation {
+  /** Answers one message, printing as it goes. An answer that is stopped half-way is kept as far as it came. */
+  answer(text: string, signal: AbortSignal): Promise<void>
+  reset(): void
+}
+
+function createConversation(gemma: Gemma, flags: Flags): Conversation {
+  const system = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }]
+  // A template that refuses a system message says so now, not after the first question.
+  if (system.length > 0) gemma.tokenizer.applyChatTemplate([...system, { role: 'user', content: 'x' }])
+  let messages: ChatMessage[] = [...system]
+  let dropped = 0
+  const onDropped = (count: number): void => {
+    if (count > dropped && !flags.quiet) {
+      note(dim(`The context is full: the oldest ${count} messages are left out from now on.`))
+    }
+    dropped = count
+  }
+  return {
+    reset() {
+      messages = [...system]
+      dropped = 0
+    },
+    async answer(text, signal) {
+      messages.push({ role: 'user', content: text })
+      let said = ''
+      const heard = (piece: string): void => {
+        said += piece
+      }
+      const settle = async (): Promise<void> => {
+        messages.push({ role: 'assistant', content: said })
+        if (!flags.json && !said.endsWith('\n')) await print('\n')
+      }
+      let summary: Summary
+      try {
+        summary = await streamAnswer(gemma, messages, { flags, signal, onDropped }, heard)
+      } catch (error) {
+        if (said === '') messages.pop()
+        else await settle()
+        throw error
+      }
+      await settle()
+      if (flags.json) await printJson(report(gemma, summary))
+      if (!flags.quiet) note(dim(figures(summary)))
+    },
+  }
+}
+
+interface AnswerOptions {
+  readonly flags: Flags
+  readonly signal: AbortSignal
+  readonly onDropped: (count: number) => void
+}
+
+async function streamAnswer(
+  gemma: Gemma,
+  messages: readonly ChatMessage[],
+  { flags, signal, onDropped }: AnswerOptions,
+  heard: (text: string) => void,
+): Promise<Summary> {
+  const progress = createProgress('Reading', { unit: 'tokens', quiet: flags.quiet })
+  const onPrompt = (done: number, total: number): void => progress.update(done, total)
+  const texts = gemma.chat(messages, { ...samplingOf(flags), signal, onDropped, onPrompt })
+  try {
+    for (;;) {
+      const { value, done } = await texts.next()
+      progress.end()
+      if (done) return value
+      heard(value)
+      if (!flags.json) await printText(value)
+    }
+  } finally {
+    progress.end()
+  }
+}
+
+function figures({ usage, timing, context }: Summary): string {
+  const left = context.length - context.used
+  return [
+    `${usage.completionTokens} tokens, ${formatRate(timing.decodeTokensPerSecond)} tokens/s`,
+    `${context.used} of ${context.length} tokens of context used, ${left} left`,
+  ].join(' · ')
+}
+
+function dim(text: string): string {
+  return styleFor(process.stderr).dim(text)
+}
+
+async function fromPipe(conversation: Conversation, { signal }: Interrupts): Promise<void> {
+  for await (const { text } of readLines(process.stdin, 'stdin', signal)) {
+    if (text === '/exit') return
+    if (text === '/reset') conversation.reset()
+    else if (text.trim() !== '') await conversation.answer(text, signal)
+  }
+}
+
+async function atTerminal(
+  conversation: Conversation,
+  gemma: Gemma,
+  { quiet }: Flags,
+  interrupts: Interrupts,
+): Promise<void> {
+  if (!quiet) note(dim(`${gemma.description}, ${gemma.contextLength} tokens of context. /help for help.`))
+  const prompt = createPrompt('> ', interrupts.signal)
+  for (;;) {
+    const line = await prompt.ask()
+    if (line === undefined || line.trim() === '/exit') return
+    if (line.trim() === '') continue
+    if (line.trim() === '/help') note(HELP)
+    else if (line.trim() === '/reset') {
+      conversation.reset()
+      note(dim('A new conversation.'))
+    } else if (/^\/[a-z]+\s*$/.test(line))
+      note(`There is no command ${line.trim()}; /help shows those there are.`)
+    else await answerAtTerminal(conversation, line, interrupts)
+  }
+}
+
+/** Ctrl-C stops this answer and leaves the conversation going; a second one, before it has stopped, leaves. */
+async function answerAtTerminal(
+  conversation: Conversation,
+  line: string,
+  interrupts: Interrupts,
+): Promise<void> {
+  const controller = new AbortController()
+  const release = interrupts.take(() => {
+    if (controller.signal.aborted) interrupts.interrupt()
+    controller.abort()
+  })
+  try {
+    await conversation.answer(line, AbortSignal.any([controller.signal, interrupts.signal]))
+  } catch (error) {
+    if (interrupts.signal.aborted) throw abortedError(interrupts.signal)
+    if (!(error instanceof GemmaError) || error.code === 'disposed' || error.code === 'worker') throw error
+    note(error.code === 'aborted' ? dim('Stopped.') : `gemma: ${error.message}`)
+  } finally {
+    release()
+  }
+}
