@@ -1,12 +1,13 @@
 // The public surface of gemma-ts.
 
-import { type LoadOptions, load } from './load.node.ts'
+import { load } from './load.node.ts'
+import type { LoadOptions } from './load.ts'
 
 export { type ErrorCode, GemmaError } from './error.ts'
 export type { ChatGenerateOptions, Score } from './gemma.ts'
 export type { LoadProgress, WeightDtype } from './generate/load-model.ts'
 export type { FinishReason, GenerateOptions, Piece, Summary } from './generate/options.ts'
-export type { LoadOptions } from './load.node.ts'
+export type { LoadOptions } from './load.ts'
 export type { ModelConfig } from './model/config.ts'
 export { modelSizes } from './model/configs.ts'
 export type { ChatMessage, Tokenizer } from './tokenizer/index.ts'

@@ -28,8 +28,9 @@ export async function createPool(
   memories: readonly WebAssembly.Memory[],
   threads: number,
 ): Promise<Pool> {
+  // Pages that are not isolated from other origins have no SharedArrayBuffer; without workers none is needed.
+  if (threads === 0) return inlinePool(module, memories, new Int32Array(CONTROL_WORDS))
   const control = new Int32Array(new SharedArrayBuffer(CONTROL_WORDS * 4))
-  if (threads === 0) return inlinePool(module, memories, control)
   const workers: Thread[] = []
   let failure: GemmaError | undefined
   const failed = new Set<(error: GemmaError) => void>()
@@ -100,6 +101,9 @@ async function untilChanged(control: Int32Array, index: number, before: number):
   }
 }
 
+/** In the calling thread, other work waits at most about so long. */
+const BREATH_MS = 30
+
 function inlinePool(
   module: WebAssembly.Module,
   memories: readonly WebAssembly.Memory[],
@@ -107,6 +111,7 @@ function inlinePool(
 ): Pool {
   const executor = { control, memories, kernels: instantiate(module, memories), worker: 0, workers: 1 }
   let disposed = false
+  let breathed = performance.now()
   return {
     workers: 1,
     async run(address, calls, signal) {
@@ -116,6 +121,10 @@ function inlinePool(
       control[CALLS] = calls
       control[GENERATION]!++
       execute(executor)
+      // Nothing else of the page (or of the process) would run before the whole text is there.
+      if (performance.now() - breathed < BREATH_MS) return
+      await new Promise((resolve) => setTimeout(resolve))
+      breathed = performance.now()
     },
     async dispose() {
       disposed = true

@@ -1,0 +1,87 @@
+// What loading has in common in Node and in the browser: the options, their checks, and the way from an
+// opened checkpoint to a Gemma. Knows neither paths nor downloads; runs everywhere.
+
+import { GemmaError } from './error.ts'
+import { createGemma, type Gemma } from './gemma.ts'
+import { type LoadProgress, loadModel, type WeightDtype } from './generate/load-model.ts'
+import { samplingDefaults } from './generate/options.ts'
+import { parseConfig } from './model/config.ts'
+import { createTokenizer } from './tokenizer/index.ts'
+import { missingTokenizer } from './tokenizer/missing.ts'
+import type { Checkpoint } from './weights/checkpoint.ts'
+
+export interface LoadOptions {
+  /** 'auto' and 'cpu' run on the CPU. */
+  readonly device?: 'auto' | 'cpu' | 'webgpu'
+  /** Precision of the weights in memory; 'auto' keeps what the file has. */
+  readonly dtype?: WeightDtype
+  /** Worker threads; default: as many as the machine has cores. 0 computes in the calling thread. */
+  readonly threads?: number
+  /** Tokens of prompt and answer together; default: the model's own, at most 8 192. */
+  readonly contextLength?: number
+  readonly onProgress?: (progress: LoadProgress) => void
+  readonly signal?: AbortSignal
+}
+
+const DTYPES: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int4']
+const MOST_THREADS = 256
+
+/** Refuses options that make no sense, GemmaError 'usage' or 'unsupported'. */
+export function checkLoadOptions({ device = 'auto', dtype = 'auto', threads }: LoadOptions): void {
+  if (device === 'webgpu') {
+    throw new GemmaError('unsupported', "device 'webgpu' is not there yet.", "Use 'auto' or 'cpu'.")
+  }
+  if (device !== 'auto' && device !== 'cpu') {
+    throw new GemmaError('usage', `device is ${JSON.stringify(device)}, expected 'auto', 'cpu' or 'webgpu'.`)
+  }
+  if (!DTYPES.includes(dtype)) {
+    throw new GemmaError('usage', `dtype is ${JSON.stringify(dtype)}, expected one of ${DTYPES.join(', ')}.`)
+  }
+  if (threads !== undefined && !(Number.isSafeInteger(threads) && threads >= 0 && threads <= MOST_THREADS)) {
+    throw new GemmaError('usage', `threads is ${threads}, expected a whole number from 0 to ${MOST_THREADS}.`)
+  }
+}
+
+/** What the machine is like, found by the caller. */
+export interface Host {
+  /** Worker threads where the caller of load names none. */
+  readonly threads: number
+  /** Bytes this process may still take; undefined where nobody can tell. */
+  readonly memoryBudget?: number
+  /** performance.now() when loading began. */
+  readonly start: number
+}
+
+/** Loads an opened checkpoint and closes it. */
+export async function loadCheckpoint(
+  checkpoint: Checkpoint,
+  options: LoadOptions,
+  host: Host,
+): Promise<Gemma> {
+  try {
+    const files = checkpoint.tokenizer
+    const hasTokenizer = files.sentencePiece ?? files.tokenizerJson ?? files.gguf
+    const { generation } = parseConfig(checkpoint.config)
+    const tokenizer = hasTokenizer
+      ? createTokenizer(files, { template: generation === 3 ? 'gemma3' : 'gemma' })
+      : missingTokenizer(checkpoint.name)
+    const engine = await loadModel(checkpoint, {
+      dtype: options.dtype,
+      pieces: hasTokenizer ? tokenizer.vocabSize : undefined,
+      threads: options.threads ?? host.threads,
+      contextLength: options.contextLength,
+      memoryBudget: host.memoryBudget,
+      onProgress: options.onProgress,
+      signal: options.signal,
+    })
+    return createGemma({
+      engine,
+      tokenizer,
+      defaults: samplingDefaults(checkpoint.generationConfig),
+      loadMs: performance.now() - host.start,
+      close: async () => {},
+    })
+  } finally {
+    await checkpoint.close()
+  }
+}
