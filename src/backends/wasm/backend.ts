@@ -181,7 +181,8 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       new Float64Array(buffer, RUN_UNIFORM, inputs.rows).set(uniform.subarray(0, inputs.rows))
       const view = new DataView(buffer, RUN_ROWS, 64)
       view.setInt32(0, inputs.rows, true)
-      view.setFloat32(4, temperature, true)
+      // Kernels divide by it in float32; below this only the most likely token is left anyway.
+      view.setFloat32(4, temperature < 1e-30 ? 0 : temperature, true)
       view.setInt32(8, Math.min(topK, 0x7fffffff), true)
       view.setFloat64(RUN_TOP_P - RUN_ROWS, topP, true)
     }

@@ -24,7 +24,7 @@ export function samplingDistribution(
   const kept: { token: number; probability: number }[] = []
   let before = 0
   for (const token of order) {
-    if (kept.length >= topK || before > topP) break
+    if (kept.length >= topK || (topP < 1 && before > topP)) break
     kept.push({ token, probability: weights[token]! / total })
     before += weights[token]! / total
   }

@@ -92,13 +92,14 @@ function draw(
   const uniform = load<f64>(RUN_UNIFORM + (<usize>t << 3))
   const topK = load<i32>(RUN_TOP_K)
   const topP = load<f64>(RUN_TOP_P)
-  if (topK >= width && topP >= 1) return drawFromAll(row, parts, width, chunks, largest, temperature, total * uniform)
-  const candidates = gather(row, scratch, width, largest, temperature, topK, topP * total)
+  if (topK >= width && topP >= 1) return drawFromAll(row, parts, width, chunks, largest, temperature, total, uniform)
+  const mass: f64 = topP >= 1 ? Infinity : topP * total
+  const candidates = gather(row, scratch, width, largest, temperature, topK, mass)
   const sorted = sortFalling(scratch, scratch + (<usize>width << 3), candidates)
   // The rule: a token goes when its rank is topK or more, or when more than topP lies before it.
   let kept = 0
   let before: f64 = 0
-  while (kept < candidates && kept < topK && before <= topP * total) {
+  while (kept < candidates && kept < topK && before <= mass) {
     before += weightOf(row, load<i32>(sorted + (<usize>kept << 3), 4), largest, temperature)
     kept++
   }
@@ -117,10 +118,14 @@ function chunkWeight(parts: usize, chunk: i32, largest: f32, temperature: f32): 
   return <f64>load<f32>(part, 12) * NativeMath.exp((<f64>load<f32>(part) - <f64>largest) / <f64>temperature)
 }
 
-/** With nothing dropped, ids are walked as they come: first chunks, then the tokens of one chunk. */
+/**
+ * With nothing dropped, ids are walked as they come: first chunks, then the tokens of one chunk. Chunks were
+ * summed in float32, so a chunk may end a little short of its sum: then its last token of some weight is taken.
+ */
 function drawFromAll(
-  row: usize, parts: usize, width: i32, chunks: i32, largest: f32, temperature: f32, wanted: f64,
+  row: usize, parts: usize, width: i32, chunks: i32, largest: f32, temperature: f32, total: f64, uniform: f64,
 ): i32 {
+  const wanted = total * uniform
   let sum: f64 = 0
   let chunk = 0
   for (; chunk < chunks - 1; chunk++) {
@@ -129,11 +134,14 @@ function drawFromAll(
     sum = next
   }
   const end = min(width, (chunk + 1) * CHUNK)
+  let fallback = load<i32>(parts + (<usize>chunk << 4), 4)
   for (let token = chunk * CHUNK; token < end; token++) {
-    sum += weightOf(row, token, largest, temperature)
+    const weight = weightOf(row, token, largest, temperature)
+    sum += weight
     if (sum > wanted) return token
+    if (weight > total * 1e-9) fallback = token
   }
-  return end - 1
+  return fallback
 }
 
 /**
