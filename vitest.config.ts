@@ -6,6 +6,10 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 120_000,
     hookTimeout: 120_000,
     pool: 'forks',
+    // What .ci/run counts.
+    ...(process.env.CI
+      ? { reporters: ['default', 'json'], outputFile: { json: '.scratch/tests.json' } }
+      : {}),
   },
 })
 

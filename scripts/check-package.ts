@@ -1,0 +1,121 @@
+// Packs the library, looks at what is in the package, installs it into an empty project as a user would, and
+// uses it there: every export from plain JavaScript and from TypeScript, and the program. Takes the Nodes to
+// try as arguments (paths); without any, the one that runs this. Needs dist/ (npm run build).
+
+import { execFileSync } from 'node:child_process'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const MOST_PACKED_BYTES = 500_000
+const MOST_UNPACKED_BYTES = 2_000_000
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const model = join(root, 'test', 'data', 'models', 'gemma1-mqa')
+const nodes = process.argv.length > 2 ? process.argv.slice(2) : [process.execPath]
+
+interface Packed {
+  readonly filename: string
+  readonly size: number
+  readonly unpackedSize: number
+  readonly files: readonly { readonly path: string }[]
+}
+
+interface Manifest {
+  readonly version: string
+  readonly bin: Readonly<Record<string, string>>
+  readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+}
+
+function run(command: string, args: readonly string[], cwd: string): string {
+  return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+}
+
+function fail(message: string): never {
+  process.stderr.write(`package: ${message}\n`)
+  process.exit(1)
+}
+
+function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest): void {
+  const paths = new Set(files.map(({ path }) => path))
+  const wanted = [
+    ...['README.md', 'LICENSE', 'MODEL.md', 'package.json'],
+    ...['relaxed', 'baseline'].map((variant) => `dist/backends/wasm/kernels.${variant}.wasm`),
+    'dist/backends/wasm/worker.js',
+    ...Object.values(manifest.bin),
+    ...Object.values(manifest.exports).flatMap((entry) =>
+      typeof entry === 'string' ? [entry] : Object.values(entry),
+    ),
+  ].map((path) => path.replace(/^\.\//, ''))
+  const missing = wanted.filter((path) => !paths.has(path))
+  if (missing.length > 0) fail(`missing: ${missing.join(', ')}`)
+  const expected = /^(dist\/[\w/.-]+\.(js|d\.ts|wasm)|README\.md|LICENSE|MODEL\.md|package\.json)$/
+  const stray = [...paths].filter((path) => !expected.test(path) || /\.test\.|\/testing\//.test(path))
+  if (stray.length > 0) fail(`does not belong into the package: ${stray.join(', ')}`)
+  const kilobytes = (bytes: number): string => `${Math.round(bytes / 1000)} kB`
+  process.stdout.write(
+    `${paths.size} files, ${kilobytes(size)} packed, ${kilobytes(unpackedSize)} unpacked ` +
+      `(at most ${kilobytes(MOST_PACKED_BYTES)} and ${kilobytes(MOST_UNPACKED_BYTES)})\n`,
+  )
+  if (size > MOST_PACKED_BYTES || unpackedSize > MOST_UNPACKED_BYTES) fail('too large')
+}
+
+/** A user's file in TypeScript: the types of every export must stand on their own, in strict mode. */
+const typedUse = `import { Gemma, type GenerateOptions } from 'gemma-ts'
+import { createTokenizer } from 'gemma-ts/tokenizer'
+import { bytesSource } from 'gemma-ts/weights'
+import { openCheckpoint } from 'gemma-ts/weights/node'
+
+const options: GenerateOptions = { maxTokens: 3 }
+export async function use(): Promise<number> {
+  await using gemma = await Gemma.load('model', { dtype: 'int8' })
+  let count = 0
+  for await (const { token } of gemma.generate('Hello', options)) count += token
+  // @ts-expect-error there is no such precision
+  await Gemma.load('model', { dtype: 'int5' })
+  return count + createTokenizer.length + bytesSource.length + openCheckpoint.length
+}
+`
+
+function checkTypes(project: string): void {
+  writeFileSync(join(project, 'use.ts'), typedUse)
+  const compiler = join(root, 'node_modules', 'typescript', 'bin', 'tsc')
+  for (const module of ['nodenext', 'preserve']) {
+    const flags = ['--noEmit', '--strict', '--target', 'es2024', '--module', module, '--types', '']
+    const libraries = ['--lib', 'es2024,esnext.disposable,esnext.iterator,dom,dom.asynciterable']
+    run(process.execPath, [compiler, ...flags, ...libraries, 'use.ts'], project)
+  }
+  process.stdout.write('types: every export, strict, without the types of Node\n')
+}
+
+function checkProgram(project: string, node: string, version: string): void {
+  const program = join(project, 'node_modules', '.bin', 'gemma')
+  const said = run(node, [program, '--version'], project).trim()
+  if (said !== version) fail(`gemma --version prints ${said}, expected ${version}`)
+  const flags = ['--prompt', 'Hello', '--max-tokens', '8', '--json', '--quiet']
+  const answer = JSON.parse(run(node, [program, 'generate', model, ...flags], project)) as {
+    usage: { completionTokens: number }
+  }
+  if (answer.usage.completionTokens !== 8) fail(`gemma generate made ${JSON.stringify(answer)}`)
+}
+
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest
+const project = mkdtempSync(join(tmpdir(), 'gemma-package-'))
+try {
+  const [packed] = JSON.parse(
+    run('npm', ['pack', '--ignore-scripts', '--json', '--pack-destination', project], root),
+  ) as Packed[]
+  checkContents(packed!, manifest)
+  writeFileSync(join(project, 'package.json'), '{ "private": true, "type": "module" }\n')
+  const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--ignore-scripts']
+  run('npm', ['install', ...flags, join(project, packed!.filename)], project)
+  checkTypes(project)
+  copyFileSync(join(root, 'scripts', 'package-smoke.js'), join(project, 'smoke.js'))
+  for (const node of nodes) {
+    process.stdout.write(run(node, ['smoke.js', model], project))
+    checkProgram(project, node, manifest.version)
+  }
+} finally {
+  rmSync(project, { recursive: true, force: true })
+}
