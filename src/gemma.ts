@@ -2,6 +2,7 @@
 // does is done elsewhere; this file puts the parts together.
 
 import { GemmaError, throwIfAborted } from './error.ts'
+import { type BatchOptions, generateBatch } from './generate/batch.ts'
 import { chatPrompt } from './generate/chat.ts'
 import type { Engine } from './generate/engine.ts'
 import { checkPrompt, type Generation, generate } from './generate/generate.ts'
@@ -12,7 +13,10 @@ import {
   type SamplingDefaults,
   type Summary,
 } from './generate/options.ts'
+import { createScheduler } from './generate/scheduler.ts'
 import { createSession, type Session } from './generate/session.ts'
+import { createSessionPool } from './generate/session-pool.ts'
+import { createStepCosts } from './generate/speculation.ts'
 import type { ModelConfig } from './model/config.ts'
 import { LOGPROB_STATE } from './ops/logprob/logprob.ts'
 import type { ChatMessage, Tokenizer } from './tokenizer/index.ts'
@@ -38,6 +42,8 @@ export interface Gemma {
   readonly contextLength: number
   /** What runs where, for people. */
   readonly description: string
+  /** Answers that can grow at once without computing their prompts again (see LoadOptions). */
+  readonly sequences: number
   readonly loadMs: number
   /** Bytes held. */
   memory(): { weights: number; caches: number; scratch: number }
@@ -45,8 +51,16 @@ export interface Gemma {
   logits(tokens: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>
   /** Log-probabilities of a text's own tokens; `from` (default 1) is the first that counts. */
   score(tokens: readonly number[], options?: { from?: number; signal?: AbortSignal }): Promise<Score>
-  /** Continues a text (<bos> is put in front) or tokens (taken as they are). Returns a summary at the end. */
+  /**
+   * Continues a text (<bos> is put in front) or tokens (taken as they are). Returns a summary at the end.
+   * Several at once take turns; when the model was loaded with several sequences they share their runs.
+   */
   generate(prompt: string | readonly number[], options?: GenerateOptions): AsyncGenerator<Piece, Summary>
+  /**
+   * Continues many prompts, as many at a time as the model has sequences, and gives their summaries in order.
+   * Prompt i is sampled with seed + i, so that no answer depends on the others.
+   */
+  generateBatch(prompts: readonly (string | readonly number[])[], options?: BatchOptions): Promise<Summary[]>
   /** Answers a conversation in the checkpoint's own prompt format. */
   chat(messages: readonly ChatMessage[], options?: ChatGenerateOptions): AsyncGenerator<string, Summary>
   /** Ends the workers and lets the memory go; running calls end with an error. */
@@ -68,13 +82,17 @@ export interface GemmaParts {
 
 export function createGemma({ engine, tokenizer, defaults, loadMs, close }: GemmaParts): Gemma {
   const { config, contextLength } = engine.model
-  const session = createSession(engine)
-  const exclusive = createLock()
+  const scheduler = createScheduler(engine)
+  const { sequences } = engine.model
+  const sessions = Array.from({ length: sequences }, (_, sequence) => createSession(scheduler, sequence))
+  const pool = createSessionPool(sessions)
   let disposed: Promise<void> | undefined
   const stopTokens = [...config.eosTokenIds]
   if (tokenizer.endOfTurnId !== undefined) stopTokens.push(tokenizer.endOfTurnId)
   const generation: Generation = {
-    session: locked(session, exclusive),
+    scheduler,
+    pool,
+    costs: createStepCosts(),
     tokenizer,
     contextLength,
     vocabSize: config.vocabSize,
@@ -88,29 +106,35 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
     // Scoring needs no room for an answer.
     checkPrompt(tokens, { ...generation, contextLength: contextLength + 1 })
   }
+  const encode = (prompt: string | readonly number[]): readonly number[] =>
+    typeof prompt === 'string' ? tokenizer.encode(prompt, { bos: true }) : prompt
+  const each: Session['each'] = async (...args) => {
+    const { session, end } = pool.take([])
+    try {
+      await session.each(...args)
+    } finally {
+      end()
+    }
+  }
   const gemma: Gemma = {
     config,
     tokenizer,
     contextLength,
     description: engine.backend.description,
+    sequences,
     loadMs,
     memory: () => engine.backend.memoryBytes(),
     async logits(tokens, { signal } = {}) {
       checkTokens(tokens)
       const logits = new Float32Array(tokens.length * config.vocabSize)
-      await generation.session.each(
-        'logits',
-        tokens,
-        (output, from) => logits.set(output, from * config.vocabSize),
-        signal,
-      )
+      await each('logits', tokens, (output, from) => logits.set(output, from * config.vocabSize), signal)
       return logits
     },
     async score(tokens, { from = 1, signal } = {}) {
       checkTokens(tokens)
       const logprobs: (number | null)[] = [null]
       let greedy = true
-      await generation.session.each(
+      await each(
         'score',
         tokens,
         (output, first, rows) => {
@@ -131,8 +155,12 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
       alive()
       throwIfAborted(options.signal)
       const resolved = resolveOptions(options, defaults)
-      const tokens = typeof prompt === 'string' ? tokenizer.encode(prompt, { bos: true }) : prompt
-      return yield* generate(generation, tokens, options, resolved)
+      return yield* generate(generation, encode(prompt), options, resolved)
+    },
+    async generateBatch(prompts, options = {}) {
+      alive()
+      const resolved = resolveOptions(options, defaults)
+      return generateBatch(generation, prompts.map(encode), options, resolved)
     },
     async *chat(messages, options = {}) {
       alive()
@@ -158,25 +186,4 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
     [Symbol.asyncDispose]: () => gemma.dispose(),
   }
   return gemma
-}
-
-type Lock = <T>(work: () => Promise<T>) => Promise<T>
-
-/** Runs one piece of work after the other: a model has one set of caches. */
-function createLock(): Lock {
-  let last: Promise<unknown> = Promise.resolve()
-  return <T>(work: () => Promise<T>): Promise<T> => {
-    const run = last.then(work, work)
-    last = run.catch(() => {})
-    return run
-  }
-}
-
-/** Two generations at once take turns, token by token; each brings the cache back to its own tokens. */
-function locked(session: Session, lock: Lock): Session {
-  return {
-    cached: session.cached,
-    next: (...args) => lock(() => session.next(...args)),
-    each: (...args) => lock(() => session.each(...args)),
-  }
 }

@@ -19,6 +19,8 @@ export interface LoadOptions {
   readonly threads?: number
   /** Tokens of prompt and answer together; default: the model's own, at most 8 192. */
   readonly contextLength?: number
+  /** Answers that can grow at the same time, 1 to 16; each takes the memory of a context. Default: 1. */
+  readonly sequences?: number
   readonly onProgress?: (progress: LoadProgress) => void
   readonly signal?: AbortSignal
 }
@@ -70,6 +72,7 @@ export async function loadCheckpoint(
       pieces: hasTokenizer ? tokenizer.vocabSize : undefined,
       threads: options.threads ?? host.threads,
       contextLength: options.contextLength,
+      sequences: options.sequences,
       memoryBudget: host.memoryBudget,
       onProgress: options.onProgress,
       signal: options.signal,

@@ -2,6 +2,7 @@
 // positions; knows no text, no file and no session.
 
 import { type Backend, MAX_ROWS, type Plan } from '../backends/backend.ts'
+import { isPacked } from '../graph/dtype.ts'
 import {
   createTape,
   keep,
@@ -24,6 +25,8 @@ export interface Model {
   readonly state: ModelState
   /** Longest context the caches have room for. */
   readonly contextLength: number
+  /** Sequences the caches have room for. */
+  readonly sequences: number
   /** Tokens that may be drawn: published embeddings can have more rows than the tokenizer has pieces. */
   readonly pieces: number
 }
@@ -31,10 +34,11 @@ export interface Model {
 /**
  * - cache: fill the caches, give nothing
  * - next: draw a token after the last row
+ * - choices: draw a token after every row
  * - logits: logits of every row
  * - score: running softmax state of every row (see ops/logprob)
  */
-export type PlanKind = 'cache' | 'next' | 'logits' | 'score'
+export type PlanKind = 'cache' | 'next' | 'choices' | 'logits' | 'score'
 
 interface Recorded {
   readonly plan: Plan
@@ -43,6 +47,12 @@ interface Recorded {
 
 /** Rows that plans are recorded for; a run takes the smallest that holds it. */
 const ROW_SIZES = [1, 8, 32, 128, MAX_ROWS] as const
+/**
+ * Most rows that one run draws for: sampling takes twenty bytes of scratch per row and piece of the vocabulary.
+ * Up to the smaller size attention divides the keys as it does for one row.
+ */
+export const MOST_CHOICES = 16
+const CHOICE_SIZES = [1, 8, MOST_CHOICES] as const
 /** Bytes of logits that one run may make. */
 const LOGITS_BYTES = 32 << 20
 /** Vocabulary rows per slice when scoring. */
@@ -65,6 +75,11 @@ export interface Row {
 
 export interface Engine {
   readonly model: Model
+  /**
+   * Whether a few rows in one run give, bit for bit, what each gives alone. Integer products do; float
+   * products are added in another order for one row than for several.
+   */
+  readonly exactRows: boolean
   readonly backend: Backend
   /** Most rows a run of this kind may have. */
   maxRows(kind: PlanKind): number
@@ -79,8 +94,11 @@ export interface Engine {
 
 export function createEngine(model: Model, backend: Backend): Engine {
   const plans = new Map<string, Recorded>()
-  const planFor = (kind: PlanKind, rows: number): Recorded => {
-    const size = ROW_SIZES.find((s) => s >= rows) ?? MAX_ROWS
+  const planFor = (asked: PlanKind, rows: number): Recorded => {
+    // For a single row they are the same.
+    const kind = asked === 'choices' && rows === 1 ? 'next' : asked
+    const sizes: readonly number[] = kind === 'choices' ? CHOICE_SIZES : ROW_SIZES
+    const size = sizes.find((s) => s >= rows) ?? MAX_ROWS
     const capacity = Math.min(size, maxRows(model.config, kind))
     const key = `${kind} ${capacity}`
     const known = plans.get(key)
@@ -92,6 +110,7 @@ export function createEngine(model: Model, backend: Backend): Engine {
   }
   return {
     model,
+    exactRows: hasExactRows(model),
     backend,
     maxRows: (kind) => maxRows(model.config, kind),
     async run(kind, rows, sampling = GREEDY, signal) {
@@ -103,14 +122,26 @@ export function createEngine(model: Model, backend: Backend): Engine {
   }
 }
 
+function hasExactRows({ parameters }: Model): boolean {
+  const layers = parameters.layers.flatMap((layer) => Object.values(layer) as (Tensor | undefined)[])
+  const matrices = [parameters.embedding, ...layers].filter((tensor) => tensor?.shape.length === 2)
+  return matrices.every((tensor) => isPacked(tensor!.dtype))
+}
+
 function maxRows({ vocabSize }: ModelConfig, kind: PlanKind): number {
+  if (kind === 'choices') return MOST_CHOICES
   if (kind !== 'logits') return MAX_ROWS
   return Math.max(1, Math.min(MAX_ROWS, Math.floor(LOGITS_BYTES / (4 * vocabSize))))
 }
 
 /** The tapes that need the most scratch. */
 export function sizingTapes(model: Model): Tape[] {
-  return [recordPlan(model, 'next', MAX_ROWS).tape, recordPlan(model, 'next', 1).tape]
+  const sizes = [
+    ['next', MAX_ROWS],
+    ['next', 1],
+    ['choices', MOST_CHOICES],
+  ] as const
+  return sizes.map(([kind, rows]) => recordPlan(model, kind, rows).tape)
 }
 
 /** Records the model for so many rows, with what the kind of plan adds after the last norm. */
@@ -125,9 +156,10 @@ export function recordPlan(
   if (kind === 'cache') return { tape, output: undefined }
   const wanted = kind === 'next' && rows > 1 ? last(tape, hidden) : hidden
   if (kind !== 'score') {
-    const count = kind === 'next' ? pieces : config.vocabSize
+    const draws = kind === 'next' || kind === 'choices'
+    const count = draws ? pieces : config.vocabSize
     const logits = head(tape, config, parameters, wanted, { from: 0, count })
-    return { tape, output: keep(tape, kind === 'next' ? sample(tape, logits) : logits) }
+    return { tape, output: keep(tape, draws ? sample(tape, logits) : logits) }
   }
   let scores: Tensor | undefined
   for (let from = 0; from < config.vocabSize; from += SCORE_SLICE) {

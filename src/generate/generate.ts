@@ -1,16 +1,20 @@
-// The loop of generation: bring the cache to the tokens so far, draw the next, turn it into text, and stop
-// where the caller, the model or the context says so.
+// The loop of generation: bring the cache to the tokens so far, draw the next (or several, where the text could
+// be guessed), and hand them out until the caller, the model or the context ends it.
 
-import { MAX_ROWS } from '../backends/backend.ts'
 import { GemmaError } from '../error.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
-import type { FinishReason, GenerateOptions, Piece, ResolvedOptions, Summary } from './options.ts'
-import { createRandom } from './random.ts'
+import { type Answer, createAnswer } from './answer.ts'
+import type { GenerateOptions, Piece, ResolvedOptions, Summary } from './options.ts'
+import { createUniforms, type Uniforms } from './random.ts'
+import type { Scheduler } from './scheduler.ts'
 import type { Session } from './session.ts'
-import { createStopText } from './stop-text.ts'
+import type { SessionPool } from './session-pool.ts'
+import { createSpeculation, type StepCosts } from './speculation.ts'
 
 export interface Generation {
-  readonly session: Session
+  readonly scheduler: Scheduler
+  readonly pool: SessionPool
+  readonly costs: StepCosts
   readonly tokenizer: Tokenizer
   readonly contextLength: number
   readonly vocabSize: number
@@ -19,7 +23,10 @@ export interface Generation {
 }
 
 /** Throws unless the prompt can be answered at all. */
-export function checkPrompt(prompt: readonly number[], { contextLength, vocabSize }: Generation): void {
+export function checkPrompt(
+  prompt: readonly number[],
+  { contextLength, vocabSize }: Pick<Generation, 'contextLength' | 'vocabSize'>,
+): void {
   if (prompt.length === 0) {
     throw new GemmaError('usage', 'The prompt is empty: expected at least one token.', 'Begin with <bos>.')
   }
@@ -36,6 +43,7 @@ export function checkPrompt(prompt: readonly number[], { contextLength, vocabSiz
   }
 }
 
+/** Continues a prompt on a session of the pool, which it gives back at the end. */
 export async function* generate(
   generation: Generation,
   prompt: readonly number[],
@@ -43,73 +51,106 @@ export async function* generate(
   resolved: ResolvedOptions,
 ): AsyncGenerator<Piece, Summary> {
   checkPrompt(prompt, generation)
-  const { session, tokenizer, contextLength } = generation
-  const stopTokens = new Set(options.stopTokens ?? generation.stopTokens)
-  const random = createRandom(resolved.seed)
-  const { temperature, topK, topP } = resolved
-  const uniform = new Float64Array(MAX_ROWS)
-  const text = createStopText(resolved.stop)
-  const stream = tokenizer.stream()
-  const tokens = [...prompt]
+  const { pool, scheduler, tokenizer, contextLength } = generation
+  const stopTokens = options.stopTokens ?? generation.stopTokens
+  const { maxTokens, stop } = resolved
+  const answer = createAnswer(prompt, { tokenizer, contextLength, maxTokens, stopTokens, stop })
   const clock = createClock(prompt.length - 1)
-  let shown = ''
-  let finishReason: FinishReason | undefined = resolved.maxTokens === 0 ? 'length' : undefined
-  while (finishReason === undefined) {
-    uniform[0] = random()
-    const prefilling = tokens.length === prompt.length
-    const { token, logprob } = await session.next(
-      tokens,
-      { temperature, topK, topP, uniform },
-      options.signal,
-      prefilling ? (done) => heardPrompt(done, prompt.length, options, clock) : undefined,
-    )
-    clock.tokenDone()
-    if (stopTokens.has(token)) {
-      finishReason = 'stop'
-      const rest = text.push(stream.flush()).text + text.flush()
-      shown += rest
-      // Half a character or the beginning of a stop string was held back: it belongs to the answer after all.
-      if (rest !== '') yield { token, text: rest, logprob }
-      break
+  const { session, end } = pool.take(prompt)
+  const leave = scheduler.enter()
+  try {
+    const step = createStepper(generation, session, answer, options, resolved, clock)
+    while (answer.finishReason() === undefined) {
+      for (const choice of await step.next()) {
+        clock.tokenDone()
+        const piece = answer.take(choice)
+        if (piece) yield piece
+        // What was drawn past the end of the answer is nobody's.
+        if (answer.finishReason() !== undefined) break
+      }
     }
-    tokens.push(token)
-    const full = tokens.length >= contextLength
-    const ended = tokens.length - prompt.length >= resolved.maxTokens
-    const pushed = text.push(stream.push(token))
-    if (pushed.stopped) finishReason = 'stop'
-    else if (ended) finishReason = 'length'
-    else if (full) finishReason = 'context'
-    const rest = finishReason && !pushed.stopped ? text.push(stream.flush()).text + text.flush() : ''
-    shown += pushed.text + rest
-    yield { token, text: pushed.text + rest, logprob }
-  }
-  const completion = tokens.slice(prompt.length)
-  return {
-    finishReason,
-    tokens: completion,
-    text: shown,
-    usage: { promptTokens: prompt.length, completionTokens: completion.length },
-    timing: clock.timing(),
-    context: { used: tokens.length, length: contextLength },
+    return summarise(answer, contextLength, clock, step.drafts())
+  } finally {
+    leave()
+    end()
   }
 }
 
-function heardPrompt(
-  done: number,
-  total: number,
-  { onPrompt }: GenerateOptions,
-  clock: ReturnType<typeof createClock>,
-): void {
+interface Stepper {
+  next(): ReturnType<Session['next']>
+  drafts(): Summary['drafts']
+}
+
+/** One run after the other, with drafts where they pay. */
+function createStepper(
+  { scheduler, costs }: Generation,
+  session: Session,
+  answer: Answer,
+  options: GenerateOptions,
+  { temperature, topK, topP, seed, speculative }: ResolvedOptions,
+  clock: Clock,
+): Stepper {
+  const uniforms: Uniforms = createUniforms(seed)
+  // What 'auto' does depends on measured times; the text must not.
+  const mode = speculative === 'auto' && !scheduler.engine.exactRows ? false : speculative
+  const speculation = createSpeculation(mode, costs)
+  let offered = 0
+  let accepted = 0
+  return {
+    async next() {
+      const { tokens, promptTokens } = answer
+      const prefilling = tokens.length === promptTokens
+      const alone = scheduler.active() === 1
+      // Where several sequences share a run its rows are put to better use.
+      const guess = !prefilling && (alone || speculative === true)
+      const draft = speculation.draft(tokens, guess ? answer.room() - 1 : 0)
+      const start = performance.now()
+      const choices = await session.next({
+        tokens,
+        draft,
+        sampling: { temperature, topK, topP, uniform: uniforms.peek(1 + draft.length) },
+        signal: options.signal,
+        onTokens: prefilling ? (done) => heardPrompt(done, promptTokens, options, clock) : undefined,
+      })
+      const undisturbed = !prefilling && alone && scheduler.active() === 1
+      const drawn = choices.map(({ token }) => token)
+      speculation.learn(drawn, undisturbed ? performance.now() - start : undefined)
+      uniforms.drop(choices.length)
+      offered += draft.length
+      accepted += choices.length - 1
+      return choices
+    },
+    drafts: () => ({ offered, accepted }),
+  }
+}
+
+function summarise(answer: Answer, contextLength: number, clock: Clock, drafts: Summary['drafts']): Summary {
+  const { tokens, promptTokens } = answer
+  const completion = tokens.slice(promptTokens)
+  return {
+    finishReason: answer.finishReason()!,
+    tokens: completion,
+    text: answer.text(),
+    usage: { promptTokens, completionTokens: completion.length },
+    timing: clock.timing(),
+    context: { used: tokens.length, length: contextLength },
+    drafts,
+  }
+}
+
+function heardPrompt(done: number, total: number, { onPrompt }: GenerateOptions, clock: Clock): void {
   clock.reused(done)
   onPrompt?.(done, total)
 }
 
-/** Times the prompt (until the first token) and the tokens after it. */
-function createClock(promptTokens: number): {
+interface Clock {
   reused(tokens: number): void
   tokenDone(): void
   timing(): Summary['timing']
-} {
+}
+
+/** Times the prompt (until the first token) and the tokens after it. */
+function createClock(promptTokens: number): Clock {
   const start = performance.now()
   let reusedTokens: number | undefined
   let first: number | undefined

@@ -13,7 +13,7 @@ import { createState } from '../model/blocks.ts'
 import { type ModelConfig, parseConfig } from '../model/config.ts'
 import { createParameters, type ParameterSpec, type Parameters, parameterSpecs } from '../model/parameters.ts'
 import type { Checkpoint, Encoding, StoredTensor } from '../weights/checkpoint.ts'
-import { createEngine, type Engine, type Model, sizingTapes } from './engine.ts'
+import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
 
 /** 'auto' keeps what the file has; 'f32' widens weights and keeps activations in float32 too. */
 export type WeightDtype = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
@@ -31,6 +31,7 @@ export interface LoadModelOptions {
   readonly dtype?: WeightDtype
   readonly threads: number
   readonly contextLength?: number
+  /** Sequences whose keys and values are held at once; default 1. */
   readonly sequences?: number
   /** Pieces of the tokenizer: rows of the embedding past them are padding and never drawn. */
   readonly pieces?: number
@@ -83,13 +84,13 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
     dtypeFor(dtype, stored.get(name)!.encoding, shape.length)
   const parameters = createParameters(config, dtypeOf)
   const contextLength = checkContext(options.contextLength, config)
-  const sequences = options.sequences ?? 1
+  const sequences = checkSequences(options.sequences)
   if (options.memoryBudget !== undefined) {
-    checkMemory(checkpoint, config, dtypeOf, contextLength, options.memoryBudget)
+    checkMemory(checkpoint, config, dtypeOf, { contextLength, sequences }, options.memoryBudget)
   }
   const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS })
   const pieces = Math.min(options.pieces ?? config.vocabSize, config.vocabSize)
-  const model: Model = { config, parameters, state, contextLength, pieces }
+  const model: Model = { config, parameters, state, contextLength, sequences, pieces }
   const tensors = inOrderOfUse(model)
   const backend: Backend =
     options.backend === 'reference'
@@ -168,6 +169,11 @@ function checkContext(wanted: number | undefined, config: ModelConfig): number {
   )
 }
 
+function checkSequences(wanted = 1): number {
+  if (Number.isSafeInteger(wanted) && wanted >= 1 && wanted <= MOST_CHOICES) return wanted
+  throw new GemmaError('usage', `sequences is ${wanted}, expected a whole number from 1 to ${MOST_CHOICES}.`)
+}
+
 /** Weights of a layer beside its caches, layer after layer. */
 function inOrderOfUse({ parameters, state }: Model): Tensor[] {
   const layers = parameters.layers.flatMap((layer, i) => {
@@ -207,31 +213,33 @@ function checkMemory(
   checkpoint: Checkpoint,
   config: ModelConfig,
   dtypeOf: (spec: ParameterSpec) => Dtype,
-  contextLength: number,
+  { contextLength, sequences }: { contextLength: number; sequences: number },
   budget: number,
 ): void {
   const total = ({ weights, kv }: { weights: number; kv: number }): number => weights + kv + WORKING_BYTES
-  const needed = total(memoryNeeded(config, dtypeOf, contextLength))
+  const needed = total(memoryNeeded(config, dtypeOf, contextLength, sequences))
   if (needed <= budget) return
+  const held = `${sequences > 1 ? `${sequences} times ` : ''}${contextLength} tokens`
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`
   const narrower = (['bf16', 'int8', 'int4'] as const).find((dtype) => {
     const narrow = ({ shape }: ParameterSpec): Dtype => dtypeFor(dtype, 'F32', shape.length)
-    return total(memoryNeeded(config, narrow, contextLength)) <= Math.min(budget, needed - 1)
+    return total(memoryNeeded(config, narrow, contextLength, sequences)) <= Math.min(budget, needed - 1)
   })
   throw new GemmaError(
     'memory',
-    `${checkpoint.name} needs ${gigabytes(needed)} in this precision with ${contextLength} tokens of context, but ${gigabytes(budget)} are free.`,
+    `${checkpoint.name} needs ${gigabytes(needed)} in this precision with ${held} of context, but ${gigabytes(budget)} are free.`,
     narrower
-      ? `Load it with dtype '${narrower}', or with a shorter contextLength.`
+      ? `Load it with dtype '${narrower}', or with ${sequences > 1 ? 'fewer sequences or ' : ''}a shorter contextLength.`
       : 'No precision of it fits this machine; choose a smaller model or free memory.',
   )
 }
 
-/** Bytes that weights of a dtype and one token of context take, before anything is read. */
+/** Bytes that weights of a dtype, one token of context and all caches take, before anything is read. */
 export function memoryNeeded(
   config: ModelConfig,
   dtypeOf: (spec: ParameterSpec) => Dtype,
   contextLength: number,
+  sequences = 1,
 ): { weights: number; kvPerToken: number; kv: number } {
   let weights = 0
   for (const spec of parameterSpecs(config)) {
@@ -242,7 +250,7 @@ export function memoryNeeded(
   const kv = config.layerTypes.reduce((sum, type) => {
     const slots =
       type === 'full' ? contextLength : Math.min(contextLength, config.slidingWindow + MAX_ROWS - 1)
-    return sum + slots * perLayer
+    return sum + sequences * slots * perLayer
   }, 0)
   return { weights, kvPerToken: perLayer * config.numHiddenLayers, kv }
 }

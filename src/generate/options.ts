@@ -17,6 +17,12 @@ export interface GenerateOptions {
   readonly stop?: string | readonly string[]
   /** Tokens that end the answer; default: the checkpoint's end tokens and <end_of_turn>. [] never stops. */
   readonly stopTokens?: readonly number[]
+  /**
+   * Check several guessed tokens in one run where the text repeats itself; what is drawn stays the same.
+   * 'auto' (the default) does so while it saves time, and only where that cannot change a bit: with integer
+   * weights. With float weights true may move log-probabilities by a rounding.
+   */
+  readonly speculative?: boolean | 'auto'
   readonly signal?: AbortSignal
   /** Hears how many tokens of the prompt are done. */
   readonly onPrompt?: (done: number, total: number) => void
@@ -52,6 +58,8 @@ export interface Summary {
   }
   /** Tokens of context in use after the answer, and how many there are. */
   readonly context: { readonly used: number; readonly length: number }
+  /** Tokens that were guessed and checked, and how many of them were right (see speculative). */
+  readonly drafts: { readonly offered: number; readonly accepted: number }
 }
 
 /** The checkpoint's own wishes (generation_config.json), where it has any. */
@@ -65,6 +73,7 @@ export interface ResolvedOptions extends SamplingDefaults {
   readonly maxTokens: number
   readonly seed: number
   readonly stop: readonly string[]
+  readonly speculative: boolean | 'auto'
 }
 
 const NO_LIMIT = 0x7fffffff
@@ -84,12 +93,16 @@ export function samplingDefaults(generationConfig: Readonly<Record<string, unkno
 
 /** Fills in defaults and refuses what makes no sense, GemmaError 'usage'. */
 export function resolveOptions(options: GenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
-  const { maxTokens, temperature, topK, topP, seed, stop } = options
+  const { maxTokens, temperature, topK, topP, seed, stop, speculative = 'auto' } = options
   check('maxTokens', maxTokens, 'a whole number from 0', (v) => Number.isSafeInteger(v) && v >= 0)
   check('temperature', temperature, 'a number from 0', (v) => Number.isFinite(v) && v >= 0)
   check('topK', topK, 'a whole number from 1', (v) => Number.isSafeInteger(v) && v >= 1)
   check('topP', topP, 'a number above 0, at most 1', (v) => v > 0 && v <= 1)
   check('seed', seed, 'a whole number', (v) => Number.isSafeInteger(v))
+  if (typeof speculative !== 'boolean' && speculative !== 'auto') {
+    const came = JSON.stringify(speculative)
+    throw new GemmaError('usage', `speculative is ${came}, expected true, false or 'auto'.`)
+  }
   const stops = stop === undefined ? [] : typeof stop === 'string' ? [stop] : [...stop]
   if (!stops.every((text) => typeof text === 'string' && text !== '')) {
     throw new GemmaError('usage', 'stop must be a text or a list of texts, none of them empty.')
@@ -103,6 +116,7 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingDefau
     topP: topP ?? base.topP,
     seed: seed ?? Math.floor(Math.random() * 2 ** 32),
     stop: stops,
+    speculative,
   }
 }
 

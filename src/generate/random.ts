@@ -26,3 +26,23 @@ export function createRandom(seed: number): () => number {
   }
   return () => ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53
 }
+
+/** The uniform numbers of an answer: the i-th belongs to its i-th token, however many are drawn in one go. */
+export interface Uniforms {
+  /** The numbers of the next `count` tokens. */
+  peek(count: number): Float64Array
+  /** Says that so many tokens were drawn. */
+  drop(count: number): void
+}
+
+export function createUniforms(seed: number): Uniforms {
+  const random = createRandom(seed)
+  const ahead: number[] = []
+  return {
+    peek(count) {
+      while (ahead.length < count) ahead.push(random())
+      return Float64Array.from(ahead.slice(0, count))
+    },
+    drop: (count) => void ahead.splice(0, count),
+  }
+}

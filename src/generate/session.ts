@@ -3,38 +3,53 @@
 
 import type { SamplingInputs } from '../graph/tape.ts'
 import type { Choice } from '../ops/sample/sample.ts'
-import type { Engine, PlanKind, Row } from './engine.ts'
+import type { PlanKind, Row } from './engine.ts'
+import { createLock } from './lock.ts'
+import type { Scheduler } from './scheduler.ts'
+
+export interface Step {
+  /** The prompt and what was drawn so far. */
+  readonly tokens: readonly number[]
+  /** Guesses of the tokens after them; used when all of `tokens` but the last is cached. */
+  readonly draft?: readonly number[]
+  /** uniform[i] belongs to the i-th token that is drawn: 1 + draft.length of them. */
+  readonly sampling: SamplingInputs
+  readonly signal?: AbortSignal
+  /** Hears how many of `tokens` are done. */
+  readonly onTokens?: (done: number) => void
+}
 
 export interface Session {
   /** Tokens whose keys and values are cached. */
   readonly cached: readonly number[]
+  /** How many of `tokens` need not be computed. */
+  reusable(tokens: readonly number[]): number
   /**
-   * Brings the cache to `tokens` and draws the token after them. `onTokens` hears how many of them are done.
-   * Throws GemmaError 'aborted'; what was computed until then is kept.
+   * Brings the cache to `tokens` and draws the token after them. With a draft the model is run over it in the
+   * same go; as long as what is drawn agrees with the draft, the next draw counts too: the choices are the
+   * same as without a draft, only more of them at a time. Throws GemmaError 'aborted'; what was computed until
+   * then is kept.
    */
-  next(
-    tokens: readonly number[],
-    sampling: SamplingInputs,
-    signal?: AbortSignal,
-    onTokens?: (done: number) => void,
-  ): Promise<Choice>
+  next(step: Step): Promise<Choice[]>
   /**
    * Runs `tokens` from the start in parts and hands over each part's output, [rows, columns]. `targets` go to
    * the plan (see ops/logprob).
    */
   each(
-    kind: Exclude<PlanKind, 'next' | 'cache'>,
+    kind: 'logits' | 'score',
     tokens: readonly number[],
     visit: (output: Float32Array, from: number, rows: number) => void,
     signal?: AbortSignal,
   ): Promise<void>
 }
 
-export function createSession(engine: Engine, sequence = 0): Session {
+export function createSession(scheduler: Scheduler, sequence = 0): Session {
   const cached: number[] = []
   // Positions from 0 to here have been written since the last start from nothing; rings forget the oldest.
   let written = 0
+  const { engine } = scheduler
   const { config, state } = engine.model
+  const exclusive = createLock()
 
   /** How much of the cache can serve `tokens`: the shared beginning, as far as the rings still hold it. */
   const reusable = (tokens: readonly number[], most: number): number => {
@@ -64,31 +79,56 @@ export function createSession(engine: Engine, sequence = 0): Session {
     // What is under way counts as overwritten until it is done.
     cached.length = from
     written = from === 0 ? count : Math.max(written, from + count)
-    const output = await engine.run(kind, rows, sampling, signal)
+    const output = await scheduler.run({ kind, rows, sampling, signal })
     for (const row of rows) cached.push(row.token)
     return output
   }
 
+  /** The last token and the draft in one run; rows past the first disagreement leave nothing behind. */
+  const verify = async ({ tokens, draft = [], sampling, signal }: Step): Promise<Choice[]> => {
+    const from = tokens.length - 1
+    const all = draft.length > 0 ? [...tokens, ...draft] : tokens
+    const output = await runPart('choices', all, from, 1 + draft.length, sampling, signal)
+    const choices: Choice[] = []
+    for (let i = 0; i <= draft.length; i++) {
+      choices.push(choiceAt(output, i))
+      if (choices[i]!.token !== draft[i]) break
+    }
+    cached.length = from + choices.length
+    return choices
+  }
+
+  const next = async (step: Step): Promise<Choice[]> => {
+    const { tokens, sampling, signal, onTokens } = step
+    let from = reusable(tokens, tokens.length - 1)
+    onTokens?.(from)
+    if (from === tokens.length - 1) return verify(step)
+    const most = engine.maxRows('next')
+    while (tokens.length - from > most) {
+      await runPart('cache', tokens, from, most, undefined, signal)
+      from += most
+      onTokens?.(from)
+    }
+    return [choiceAt(await runPart('next', tokens, from, tokens.length - from, sampling, signal), 0)]
+  }
+
+  const each: Session['each'] = async (kind, tokens, visit, signal) => {
+    const most = engine.maxRows(kind)
+    for (let from = 0; from < tokens.length; from += most) {
+      const count = Math.min(most, tokens.length - from)
+      visit(await runPart(kind, tokens, from, count, undefined, signal), from, count)
+    }
+  }
+
   return {
     cached,
-    async next(tokens, sampling, signal, onTokens) {
-      let from = reusable(tokens, tokens.length - 1)
-      onTokens?.(from)
-      const most = engine.maxRows('next')
-      while (tokens.length - from > most) {
-        await runPart('cache', tokens, from, most, undefined, signal)
-        from += most
-        onTokens?.(from)
-      }
-      const [token, logprob] = await runPart('next', tokens, from, tokens.length - from, sampling, signal)
-      return { token: token!, logprob: logprob! }
-    },
-    async each(kind, tokens, visit, signal) {
-      const most = engine.maxRows(kind)
-      for (let from = 0; from < tokens.length; from += most) {
-        const count = Math.min(most, tokens.length - from)
-        visit(await runPart(kind, tokens, from, count, undefined, signal), from, count)
-      }
-    },
+    reusable: (tokens) => reusable(tokens, tokens.length - 1),
+    // Two generations may share a session: each brings the cache back to its own tokens.
+    next: (step) => exclusive(() => next(step)),
+    each: (...args) => exclusive(() => each(...args)),
   }
+}
+
+function choiceAt(output: Float32Array, row: number): Choice {
+  return { token: output[2 * row]!, logprob: output[2 * row + 1]! }
 }
