@@ -14,10 +14,11 @@ export type Dtype = 'f32' | 'i32' | 'bf16' | 'f16' | 'int8' | 'int8row' | 'int4'
 
 /** Values that share one scale, along a row. */
 export const BLOCK = 32
-/** Rows of a packed matrix are interleaved four by four, so that a SIMD lane is a row … */
-export const ROW_GROUP = 4
-/** … and their count is padded to eight, so that kernels may take two groups at once without a remainder. */
-export const ROW_PADDING = 8
+/**
+ * Rows of a packed matrix lie interleaved in groups of eight, so that a SIMD lane is a row and two vectors of
+ * four rows share one stream and one set of activations.
+ */
+export const ROW_GROUP = 8
 
 /** The number a kernel receives for a dtype; the kernels hold the same table (runtime.wasm.ts). */
 export const DTYPE_CODE: Readonly<Record<Dtype, number>> = {
@@ -45,15 +46,15 @@ export interface Layout {
 }
 
 /**
- * Where data, scales and minima of a [rows, columns] matrix lie. Packed data: for each group of four rows,
- * for each block of 32 columns, 64 bytes (int4) or 128 bytes (int8); scales: f16 [group, block, 4] or, for
+ * Where data, scales and minima of a [rows, columns] matrix lie. Packed data: for each group of eight rows,
+ * for each block of 32 columns, 128 bytes (int4) or 256 bytes (int8); scales: f16 [group, block, 8] or, for
  * int8row, f32 [rows]; minima like the scales.
  */
 export function layoutOf(dtype: Dtype, rows: number, columns: number): Layout {
   const plain = (size: number): Layout => ({ bytes: rows * columns * size, scales: 0, minima: 0 })
   if (dtype === 'f32' || dtype === 'i32') return plain(4)
   if (dtype === 'bf16' || dtype === 'f16') return plain(2)
-  const paddedRows = Math.ceil(rows / ROW_PADDING) * ROW_PADDING
+  const paddedRows = Math.ceil(rows / ROW_GROUP) * ROW_GROUP
   const blocks = Math.ceil(columns / BLOCK)
   const perBlock = dtype === 'int4' || dtype === 'int4min' ? BLOCK / 2 : BLOCK
   const data = paddedRows * blocks * perBlock

@@ -3,7 +3,7 @@ import {
   BF16, F16, F32, INT4, INT4MIN, INT8, INT8ROW, RUN_TOKENS,
   integer, loadBf16, loadF16, pointer, real, share, validRows,
 } from '../../backends/wasm/runtime.wasm'
-import { packedByte } from '../linear/pack.wasm'
+import { blockOffset, packedByte, scaleOffset } from '../linear/pack.wasm'
 
 export function embed(args: usize, worker: i32, workers: i32): void {
   const table = pointer(args, 0)
@@ -46,18 +46,18 @@ function embedPacked(
   const blocks = (width + 31) >> 5
   const narrow = dtype == INT4 || dtype == INT4MIN
   const blockBytes: usize = narrow ? 64 : 128
-  const group = <usize>(row >> 2) * <usize>blocks
+  const group = <usize>(row >> 3) * <usize>blocks
   const lane = row & 3
   for (let i = 0; i < width; i++) {
     const index = group + <usize>(i >> 5)
-    const block = table + index * blockBytes
+    const block = table + blockOffset(index, row, blockBytes)
     const q = packedByte(block, lane, i & 31, narrow, variant)
     let value: f32
     if (dtype == INT8ROW) {
       value = <f32>q * load<f32>(scales + (<usize>row << 2))
     } else {
-      const scale = loadF16(scales + index * 8 + (<usize>lane << 1))
-      if (dtype == INT4MIN) value = <f32>q * scale + loadF16(minima + index * 8 + (<usize>lane << 1))
+      const scale = loadF16(scales + scaleOffset(index, row))
+      if (dtype == INT4MIN) value = <f32>q * scale + loadF16(minima + scaleOffset(index, row))
       else if (dtype == INT4) value = <f32>(q - 8) * scale
       else value = <f32>q * scale
     }

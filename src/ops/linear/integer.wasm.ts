@@ -1,13 +1,15 @@
 // y = x · Wᵀ for packed integer weights and 8-bit activations. "Vector" serves one token: one linear stream of
-// weights, two chains of dot products, the f32 sum in a register. "Matrix" serves tiles of four tokens against
-// eight rows: the loop over a block is kept rolled so that its eight integer sums are loop variables (unrolled,
-// V8 chains all products of one sum and spills the rest), and the f32 sums lie in memory, touched once a block.
+// weights, each activation read once for the eight rows of a group, the f32 sums in registers. "Matrix" serves
+// tiles of four tokens against eight rows: the loop over a block is kept rolled so that its eight integer sums
+// are loop variables (unrolled, V8 chains all products of one sum and spills the rest), and the f32 sums lie in
+// memory, touched once a block.
 //
 // The end of a kernel's name tells how it multiplies: 8 by the relaxed 8-bit dot product into 32-bit sums (one
 // instruction where the processor has it), P by the relaxed product of pairs into 16-bit sums (for x86 without
 // VNNI: a block of 4-bit weights cannot overflow them, 8 · 2 · 15 · 127 < 2¹⁵), 16 by the baseline's 16-bit one.
 import {
-  INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, madd, pointer, share, storeRows, validRows, widenF16x4,
+  INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, madd, pointer, share, storeRows,
+  validRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 
 // @ts-ignore: decorator
@@ -61,85 +63,22 @@ function startOf(kind: i32, offset: i32, scaleAt: usize): v128 {
   return offset != 0 ? i32x4.shl(v128.load32_splat(scaleAt, 4), 4) : i32x4.splat(0)
 }
 
-/** Σ over one block of one token (activations contiguous) for four rows. */
+/** scale · Σ of a block's integers, from the stored −8Σ */
 // @ts-ignore: decorator
 @inline
-function blockVector(kind: i32, mode: i32, w: usize, x: usize, start: v128, mask: v128): v128 {
-  let i = start
-  let j = i32x4.splat(0)
-  if (kind == INT4 || kind == INT4MIN) {
-    const a = v128.load(w)
-    const b = v128.load(w, 16)
-    const c = v128.load(w, 32)
-    const d = v128.load(w, 48)
-    if (mode == PAIRED) {
-      return i32x4.add(start, pairedNibbles(a, b, c, d, x, mask))
-    } else if (mode == WIDE) {
-      i = wideNibbles(a, x, i, mask)
-      j = wideNibbles(b, x + 16, j, mask)
-      i = wideNibbles(c, x + 32, i, mask)
-      j = wideNibbles(d, x + 48, j, mask)
-    } else {
-      i = dot8(v128.load32_splat(x), lowNibbles(a, mask), i)
-      j = dot8(v128.load32_splat(x, 4), highNibbles(a, mask), j)
-      i = dot8(v128.load32_splat(x, 8), lowNibbles(b, mask), i)
-      j = dot8(v128.load32_splat(x, 12), highNibbles(b, mask), j)
-      i = dot8(v128.load32_splat(x, 16), lowNibbles(c, mask), i)
-      j = dot8(v128.load32_splat(x, 20), highNibbles(c, mask), j)
-      i = dot8(v128.load32_splat(x, 24), lowNibbles(d, mask), i)
-      j = dot8(v128.load32_splat(x, 28), highNibbles(d, mask), j)
-    }
-  } else if (mode == WIDE) {
-    i = wideBytes(v128.load(w), x, i)
-    j = wideBytes(v128.load(w, 16), x + 8, j)
-    i = wideBytes(v128.load(w, 32), x + 16, i)
-    j = wideBytes(v128.load(w, 48), x + 24, j)
-    i = wideBytes(v128.load(w, 64), x + 32, i)
-    j = wideBytes(v128.load(w, 80), x + 40, j)
-    i = wideBytes(v128.load(w, 96), x + 48, i)
-    j = wideBytes(v128.load(w, 112), x + 56, j)
-  } else {
-    i = dot8(v128.load32_splat(x), v128.load(w), i)
-    j = dot8(v128.load32_splat(x, 4), v128.load(w, 16), j)
-    i = dot8(v128.load32_splat(x, 8), v128.load(w, 32), i)
-    j = dot8(v128.load32_splat(x, 12), v128.load(w, 48), j)
-    i = dot8(v128.load32_splat(x, 16), v128.load(w, 64), i)
-    j = dot8(v128.load32_splat(x, 20), v128.load(w, 80), j)
-    i = dot8(v128.load32_splat(x, 24), v128.load(w, 96), i)
-    j = dot8(v128.load32_splat(x, 28), v128.load(w, 112), j)
-  }
-  return i32x4.add(i, j)
+function activationSum(z: usize): v128 {
+  const sum = f32x4.convert_i32x4_s(v128.load32_splat(z, 4))
+  return f32x4.mul(f32x4.mul(sum, f32x4.splat(-0.125)), v128.load32_splat(z))
 }
 
+/** Adds one block's dot products of four rows to their f32 sums. */
 // @ts-ignore: decorator
 @inline
-function wideBytes(w: v128, x: usize, sum: v128): v128 {
-  return dot16(
-    v128.load32_splat(x, 4),
-    i16x8.extend_high_i8x16_s(w),
-    dot16(v128.load32_splat(x), i16x8.extend_low_i8x16_s(w), sum),
-  )
-}
-
-// @ts-ignore: decorator
-@inline
-function wideNibbles(w: v128, x: usize, sum: v128, mask: v128): v128 {
-  return wideBytes(highNibbles(w, mask), x + 8, wideBytes(lowNibbles(w, mask), x, sum))
-}
-
-/** One block of 4-bit weights by sums of pairs. */
-// @ts-ignore: decorator
-@inline
-function pairedNibbles(a: v128, b: v128, c: v128, d: v128, x: usize, mask: v128): v128 {
-  let i = dotPairs(v128.load32_splat(x), lowNibbles(a, mask))
-  let j = dotPairs(v128.load32_splat(x, 4), highNibbles(a, mask))
-  i = i16x8.add(i, dotPairs(v128.load32_splat(x, 8), lowNibbles(b, mask)))
-  j = i16x8.add(j, dotPairs(v128.load32_splat(x, 12), highNibbles(b, mask)))
-  i = i16x8.add(i, dotPairs(v128.load32_splat(x, 16), lowNibbles(c, mask)))
-  j = i16x8.add(j, dotPairs(v128.load32_splat(x, 20), highNibbles(c, mask)))
-  i = i16x8.add(i, dotPairs(v128.load32_splat(x, 24), lowNibbles(d, mask)))
-  j = i16x8.add(j, dotPairs(v128.load32_splat(x, 28), highNibbles(d, mask)))
-  return i32x4.dot_i16x8_s(i16x8.add(i, j), v128.load(ONES))
+function addBlock(kind: i32, sum: v128, dots: v128, z: usize, s: v128, m: v128): v128 {
+  const scaled = f32x4.mul(f32x4.convert_i32x4_s(dots), v128.load32_splat(z))
+  let next = kind == INT8ROW ? f32x4.add(sum, scaled) : madd(scaled, s, sum)
+  if (kind == INT4MIN) next = madd(m, activationSum(z), next)
+  return next
 }
 
 // @ts-ignore: decorator
@@ -155,49 +94,118 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const count = integer(args, 8)
   const offset = integer(args, 9)
   const blocks = <usize>((columns + 31) >> 5)
-  const blockBytes: usize = kind == INT4 || kind == INT4MIN ? 64 : 128
-  const xBytes: usize = mode == WIDE ? 64 : 32
-  const groups = (count + 3) >> 2
+  const narrow = kind == INT4 || kind == INT4MIN
+  const half: usize = narrow ? 64 : 128
   const mask = v128.load(NIBBLE_MASK)
   const f16Mask = v128.load(F16_MASK)
   const power = v128.load(F16_POWER)
+  const ones = v128.load(ONES)
+  const groups = (count + 7) >> 3
   const end = share(groups, worker + 1, workers)
   for (let group = share(groups, worker, workers); group < end; group++) {
     let sum = f32x4.splat(0)
+    let sumB = f32x4.splat(0)
     let x = data
     let z = activationScales
-    let w = weights + <usize>group * blocks * blockBytes
-    let s = scales + <usize>group * blocks * 8
-    let m = minima + <usize>group * blocks * 8
-    const stop = w + blocks * blockBytes
+    let w = weights + <usize>group * blocks * 2 * half
+    let s = scales + <usize>group * blocks * 16
+    let m = minima + <usize>group * blocks * 16
+    const stop = w + blocks * 2 * half
     while (w < stop) {
-      const dots = f32x4.convert_i32x4_s(blockVector(kind, mode, w, x, startOf(kind, offset, z), mask))
-      const scaled = f32x4.mul(dots, v128.load32_splat(z))
-      if (kind == INT8ROW) {
-        sum = f32x4.add(sum, scaled)
+      const start = startOf(kind, offset, z)
+      let a = mode == PAIRED ? i32x4.splat(0) : start
+      let b = a
+      if (narrow && mode == PAIRED) {
+        let wa = v128.load(w)
+        let wb = v128.load(w, 64)
+        let p = v128.load32_splat(x)
+        let q = v128.load32_splat(x, 4)
+        a = i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask)))
+        b = i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask)))
+        wa = v128.load(w, 16)
+        wb = v128.load(w, 80)
+        p = v128.load32_splat(x, 8)
+        q = v128.load32_splat(x, 12)
+        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
+        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
+        wa = v128.load(w, 32)
+        wb = v128.load(w, 96)
+        p = v128.load32_splat(x, 16)
+        q = v128.load32_splat(x, 20)
+        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
+        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
+        wa = v128.load(w, 48)
+        wb = v128.load(w, 112)
+        p = v128.load32_splat(x, 24)
+        q = v128.load32_splat(x, 28)
+        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
+        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
+        a = i32x4.add(i32x4.dot_i16x8_s(a, ones), start)
+        b = i32x4.add(i32x4.dot_i16x8_s(b, ones), start)
+        x += 32
+      } else if (narrow && mode == QUAD) {
+        for (let c: usize = 0; c < 4; c++) {
+          const wa = v128.load(w + (c << 4))
+          const wb = v128.load(w + (c << 4), 64)
+          const p = v128.load32_splat(x)
+          const q = v128.load32_splat(x, 4)
+          a = dot8(q, highNibbles(wa, mask), dot8(p, lowNibbles(wa, mask), a))
+          b = dot8(q, highNibbles(wb, mask), dot8(p, lowNibbles(wb, mask), b))
+          x += 8
+        }
+      } else if (narrow) {
+        for (let c: usize = 0; c < 4; c++) {
+          const wa = v128.load(w + (c << 4))
+          const wb = v128.load(w + (c << 4), 64)
+          a = wideBytes(lowNibbles(wa, mask), x, a)
+          b = wideBytes(lowNibbles(wb, mask), x, b)
+          a = wideBytes(highNibbles(wa, mask), x + 8, a)
+          b = wideBytes(highNibbles(wb, mask), x + 8, b)
+          x += 16
+        }
+      } else if (mode == QUAD) {
+        for (let c: usize = 0; c < 8; c++) {
+          const p = v128.load32_splat(x)
+          a = dot8(p, v128.load(w + (c << 4)), a)
+          b = dot8(p, v128.load(w + (c << 4), 128), b)
+          x += 4
+        }
       } else {
-        sum = madd(scaled, widenF16x4(s, f16Mask, power), sum)
-        s += 8
+        for (let c: usize = 0; c < 8; c++) {
+          a = wideBytes(v128.load(w + (c << 4)), x, a)
+          b = wideBytes(v128.load(w + (c << 4), 128), x, b)
+          x += 8
+        }
       }
-      if (kind == INT4MIN) {
-        sum = madd(widenF16x4(m, f16Mask, power), activationSum(z), sum)
-        m += 8
-      }
-      w += blockBytes
-      x += xBytes
+      const sa = kind == INT8ROW ? sum : widenF16x4(s, f16Mask, power)
+      const sb = kind == INT8ROW ? sum : widenF16x4(s + 8, f16Mask, power)
+      const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
+      const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
+      sum = addBlock(kind, sum, a, z, sa, ma)
+      sumB = addBlock(kind, sumB, b, z, sb, mb)
+      w += 2 * half
+      s += 16
+      m += 16
       z += 8
     }
-    if (kind == INT8ROW) sum = f32x4.mul(sum, v128.load(scales + (<usize>group << 4)))
-    storeRows(out, group << 2, count, sum)
+    if (kind == INT8ROW) {
+      sum = f32x4.mul(sum, v128.load(scales + (<usize>group << 5)))
+      sumB = f32x4.mul(sumB, v128.load(scales + (<usize>group << 5), 16))
+    }
+    storeRows(out, group << 3, count, sum)
+    storeRows(out, (group << 3) + 4, count, sumB)
   }
 }
 
-/** scale · Σ of a block's integers, from the stored −8Σ */
+/** Four columns of four rows, widened to 16 bits, times the 16-bit activations at x. */
 // @ts-ignore: decorator
 @inline
-function activationSum(z: usize): v128 {
-  const sum = f32x4.convert_i32x4_s(v128.load32_splat(z, 4))
-  return f32x4.mul(f32x4.mul(sum, f32x4.splat(-0.125)), v128.load32_splat(z))
+function wideBytes(w: v128, x: usize, sum: v128): v128 {
+  return dot16(
+    v128.load32_splat(x, 4),
+    i16x8.extend_high_i8x16_s(w),
+    dot16(v128.load32_splat(x), i16x8.extend_low_i8x16_s(w), sum),
+  )
 }
 
 // @ts-ignore: decorator
@@ -208,16 +216,11 @@ function widenPairs(sums: v128, ones: v128, kind: i32, z: usize): v128 {
 
 // @ts-ignore: decorator
 @inline
-function add4(
-  a: usize, kind: i32, sum: v128, z: usize, s: v128, m: v128,
-): void {
-  const scaled = f32x4.mul(f32x4.convert_i32x4_s(sum), v128.load32_splat(z))
-  let next = kind == INT8ROW ? f32x4.add(scaled, v128.load(a)) : madd(scaled, s, v128.load(a))
-  if (kind == INT4MIN) next = madd(m, activationSum(z), next)
-  v128.store(a, next)
+function addInMemory(at: usize, kind: i32, dots: v128, z: usize, s: v128, m: v128): void {
+  v128.store(at, addBlock(kind, v128.load(at), dots, z, s, m))
 }
 
-/** Twelfth argument: 128 bytes of scratch per worker for the f32 sums. */
+/** Eleventh argument: 128 bytes of scratch per worker for the f32 sums. */
 // @ts-ignore: decorator
 @inline
 function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): void {
@@ -234,24 +237,24 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const sums = pointer(args, 10) + (<usize>worker << 7)
   const blocks = <usize>((columns + 31) >> 5)
   const narrow = kind == INT4 || kind == INT4MIN
-  const blockBytes: usize = narrow ? 64 : 128
-  const groupBytes = blocks * blockBytes
+  const half: usize = narrow ? 64 : 128
   const tileBytes = blocks * (mode == WIDE ? 64 : 32) * TILE
   const tileScaleBytes = blocks * 8 * TILE
   const tiles = (rows + TILE - 1) / TILE
-  const pairs = (count + 7) >> 3
   const mask = v128.load(NIBBLE_MASK)
   const f16Mask = v128.load(F16_MASK)
   const power = v128.load(F16_POWER)
-  const end = share(pairs, worker + 1, workers)
-  for (let pair = share(pairs, worker, workers); pair < end; pair++) {
+  const ones = v128.load(ONES)
+  const groups = (count + 7) >> 3
+  const end = share(groups, worker + 1, workers)
+  for (let group = share(groups, worker, workers); group < end; group++) {
     for (let tile = 0; tile < tiles; tile++) {
       memory.fill(sums, 0, 128)
       let x = data + <usize>tile * tileBytes
       let z = activationScales + <usize>tile * tileScaleBytes
-      let w = weights + <usize>pair * 2 * groupBytes
-      let s = scales + <usize>pair * 2 * blocks * 8
-      let m = minima + <usize>pair * 2 * blocks * 8
+      let w = weights + <usize>group * blocks * 2 * half
+      let s = scales + <usize>group * blocks * 16
+      let m = minima + <usize>group * blocks * 16
       for (let block: usize = 0; block < blocks; block++) {
         // Sums of pairs start at zero; the blocks' starting values are added when they are widened.
         let a0 = mode == PAIRED ? i32x4.splat(0) : startOf(kind, offset, z)
@@ -262,10 +265,10 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
         let b1 = a1
         let b2 = a2
         let b3 = a3
-        const stop = w + blockBytes
+        const stop = w + half
         while (w < stop) {
           const wa = v128.load(w)
-          const wb = v128.load(w + groupBytes)
+          const wb = narrow ? v128.load(w, 64) : v128.load(w, 128)
           if (mode == PAIRED) {
             const la = lowNibbles(wa, mask)
             const ha = highNibbles(wa, mask)
@@ -336,40 +339,72 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
             const la = narrow ? lowNibbles(wa, mask) : wa
             const lb = narrow ? lowNibbles(wb, mask) : wb
             let wl = i16x8.extend_low_i8x16_s(la)
-            let wh = i16x8.extend_high_i8x16_s(la)
-            a0 = dot16(v128.load32_splat(x, 16), wh, dot16(v128.load32_splat(x), wl, a0))
-            a1 = dot16(v128.load32_splat(x, 20), wh, dot16(v128.load32_splat(x, 4), wl, a1))
-            a2 = dot16(v128.load32_splat(x, 24), wh, dot16(v128.load32_splat(x, 8), wl, a2))
-            a3 = dot16(v128.load32_splat(x, 28), wh, dot16(v128.load32_splat(x, 12), wl, a3))
-            wl = i16x8.extend_low_i8x16_s(lb)
-            wh = i16x8.extend_high_i8x16_s(lb)
-            b0 = dot16(v128.load32_splat(x, 16), wh, dot16(v128.load32_splat(x), wl, b0))
-            b1 = dot16(v128.load32_splat(x, 20), wh, dot16(v128.load32_splat(x, 4), wl, b1))
-            b2 = dot16(v128.load32_splat(x, 24), wh, dot16(v128.load32_splat(x, 8), wl, b2))
-            b3 = dot16(v128.load32_splat(x, 28), wh, dot16(v128.load32_splat(x, 12), wl, b3))
+            let wm = i16x8.extend_low_i8x16_s(lb)
+            let p = v128.load32_splat(x)
+            a0 = dot16(p, wl, a0)
+            b0 = dot16(p, wm, b0)
+            p = v128.load32_splat(x, 4)
+            a1 = dot16(p, wl, a1)
+            b1 = dot16(p, wm, b1)
+            p = v128.load32_splat(x, 8)
+            a2 = dot16(p, wl, a2)
+            b2 = dot16(p, wm, b2)
+            p = v128.load32_splat(x, 12)
+            a3 = dot16(p, wl, a3)
+            b3 = dot16(p, wm, b3)
+            wl = i16x8.extend_high_i8x16_s(la)
+            wm = i16x8.extend_high_i8x16_s(lb)
+            p = v128.load32_splat(x, 16)
+            a0 = dot16(p, wl, a0)
+            b0 = dot16(p, wm, b0)
+            p = v128.load32_splat(x, 20)
+            a1 = dot16(p, wl, a1)
+            b1 = dot16(p, wm, b1)
+            p = v128.load32_splat(x, 24)
+            a2 = dot16(p, wl, a2)
+            b2 = dot16(p, wm, b2)
+            p = v128.load32_splat(x, 28)
+            a3 = dot16(p, wl, a3)
+            b3 = dot16(p, wm, b3)
             x += 32
             if (narrow) {
               const ha = highNibbles(wa, mask)
               const hb = highNibbles(wb, mask)
               wl = i16x8.extend_low_i8x16_s(ha)
-              wh = i16x8.extend_high_i8x16_s(ha)
-              a0 = dot16(v128.load32_splat(x, 16), wh, dot16(v128.load32_splat(x), wl, a0))
-              a1 = dot16(v128.load32_splat(x, 20), wh, dot16(v128.load32_splat(x, 4), wl, a1))
-              a2 = dot16(v128.load32_splat(x, 24), wh, dot16(v128.load32_splat(x, 8), wl, a2))
-              a3 = dot16(v128.load32_splat(x, 28), wh, dot16(v128.load32_splat(x, 12), wl, a3))
-              wl = i16x8.extend_low_i8x16_s(hb)
-              wh = i16x8.extend_high_i8x16_s(hb)
-              b0 = dot16(v128.load32_splat(x, 16), wh, dot16(v128.load32_splat(x), wl, b0))
-              b1 = dot16(v128.load32_splat(x, 20), wh, dot16(v128.load32_splat(x, 4), wl, b1))
-              b2 = dot16(v128.load32_splat(x, 24), wh, dot16(v128.load32_splat(x, 8), wl, b2))
-              b3 = dot16(v128.load32_splat(x, 28), wh, dot16(v128.load32_splat(x, 12), wl, b3))
+              wm = i16x8.extend_low_i8x16_s(hb)
+              p = v128.load32_splat(x)
+              a0 = dot16(p, wl, a0)
+              b0 = dot16(p, wm, b0)
+              p = v128.load32_splat(x, 4)
+              a1 = dot16(p, wl, a1)
+              b1 = dot16(p, wm, b1)
+              p = v128.load32_splat(x, 8)
+              a2 = dot16(p, wl, a2)
+              b2 = dot16(p, wm, b2)
+              p = v128.load32_splat(x, 12)
+              a3 = dot16(p, wl, a3)
+              b3 = dot16(p, wm, b3)
+              wl = i16x8.extend_high_i8x16_s(ha)
+              wm = i16x8.extend_high_i8x16_s(hb)
+              p = v128.load32_splat(x, 16)
+              a0 = dot16(p, wl, a0)
+              b0 = dot16(p, wm, b0)
+              p = v128.load32_splat(x, 20)
+              a1 = dot16(p, wl, a1)
+              b1 = dot16(p, wm, b1)
+              p = v128.load32_splat(x, 24)
+              a2 = dot16(p, wl, a2)
+              b2 = dot16(p, wm, b2)
+              p = v128.load32_splat(x, 28)
+              a3 = dot16(p, wl, a3)
+              b3 = dot16(p, wm, b3)
               x += 32
             }
           }
           w += 16
         }
+        w += half
         if (mode == PAIRED) {
-          const ones = v128.load(ONES)
           a0 = widenPairs(a0, ones, kind, z)
           b0 = widenPairs(b0, ones, kind, z)
           a1 = widenPairs(a1, ones, kind, z + 8)
@@ -379,28 +414,28 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
           a3 = widenPairs(a3, ones, kind, z + 24)
           b3 = widenPairs(b3, ones, kind, z + 24)
         }
-        const sa = kind == INT8ROW ? f32x4.splat(1) : widenF16x4(s, f16Mask, power)
-        const sb = kind == INT8ROW ? sa : widenF16x4(s + blocks * 8, f16Mask, power)
+        const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
+        const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
         const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
-        const mb = kind == INT4MIN ? widenF16x4(m + blocks * 8, f16Mask, power) : sa
-        add4(sums, kind, a0, z, sa, ma)
-        add4(sums + 16, kind, b0, z, sb, mb)
-        add4(sums + 32, kind, a1, z + 8, sa, ma)
-        add4(sums + 48, kind, b1, z + 8, sb, mb)
-        add4(sums + 64, kind, a2, z + 16, sa, ma)
-        add4(sums + 80, kind, b2, z + 16, sb, mb)
-        add4(sums + 96, kind, a3, z + 24, sa, ma)
-        add4(sums + 112, kind, b3, z + 24, sb, mb)
-        s += 8
-        m += 8
+        const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
+        addInMemory(sums, kind, a0, z, sa, ma)
+        addInMemory(sums + 16, kind, b0, z, sb, mb)
+        addInMemory(sums + 32, kind, a1, z + 8, sa, ma)
+        addInMemory(sums + 48, kind, b1, z + 8, sb, mb)
+        addInMemory(sums + 64, kind, a2, z + 16, sa, ma)
+        addInMemory(sums + 80, kind, b2, z + 16, sb, mb)
+        addInMemory(sums + 96, kind, a3, z + 24, sa, ma)
+        addInMemory(sums + 112, kind, b3, z + 24, sb, mb)
+        s += 16
+        m += 16
         z += 8 * TILE
       }
       const tokens = min(TILE, rows - tile * TILE)
       for (let t = 0; t < tokens; t++) {
         const y = out + <usize>(tile * TILE + t) * (<usize>count << 2)
-        for (let half = 0; half < 2; half++) {
-          const row = (pair << 3) + (half << 2)
-          let values = v128.load(sums + (<usize>t << 5) + (<usize>half << 4))
+        for (let h = 0; h < 2; h++) {
+          const row = (group << 3) + (h << 2)
+          let values = v128.load(sums + (<usize>t << 5) + (<usize>h << 4))
           if (kind == INT8ROW) values = f32x4.mul(values, v128.load(scales + (<usize>row << 2)))
           storeRows(y, row, count, values)
         }
@@ -410,22 +445,22 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
 }
 
 export function int4Vector8(args: usize, worker: i32, workers: i32): void { vector(INT4, QUAD, args, worker, workers) }
-export function int4minVector8(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, QUAD, args, worker, workers) }
-export function int8Vector8(args: usize, worker: i32, workers: i32): void { vector(INT8, QUAD, args, worker, workers) }
-export function int8rowVector8(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, QUAD, args, worker, workers) }
 export function int4Vector16(args: usize, worker: i32, workers: i32): void { vector(INT4, WIDE, args, worker, workers) }
-export function int4minVector16(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, WIDE, args, worker, workers) }
-export function int8Vector16(args: usize, worker: i32, workers: i32): void { vector(INT8, WIDE, args, worker, workers) }
-export function int8rowVector16(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, WIDE, args, worker, workers) }
-export function int4Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4, QUAD, args, worker, workers) }
-export function int4minMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, QUAD, args, worker, workers) }
-export function int8Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8, QUAD, args, worker, workers) }
-export function int8rowMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, QUAD, args, worker, workers) }
-export function int4Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4, WIDE, args, worker, workers) }
-export function int4minMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, WIDE, args, worker, workers) }
-export function int8Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8, WIDE, args, worker, workers) }
-export function int8rowMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, WIDE, args, worker, workers) }
 export function int4VectorP(args: usize, worker: i32, workers: i32): void { vector(INT4, PAIRED, args, worker, workers) }
-export function int4minVectorP(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, PAIRED, args, worker, workers) }
+export function int4Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4, QUAD, args, worker, workers) }
+export function int4Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4, WIDE, args, worker, workers) }
 export function int4MatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4, PAIRED, args, worker, workers) }
+export function int4minVector8(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, QUAD, args, worker, workers) }
+export function int4minVector16(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, WIDE, args, worker, workers) }
+export function int4minVectorP(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, PAIRED, args, worker, workers) }
+export function int4minMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, QUAD, args, worker, workers) }
+export function int4minMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, WIDE, args, worker, workers) }
 export function int4minMatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, PAIRED, args, worker, workers) }
+export function int8Vector8(args: usize, worker: i32, workers: i32): void { vector(INT8, QUAD, args, worker, workers) }
+export function int8Vector16(args: usize, worker: i32, workers: i32): void { vector(INT8, WIDE, args, worker, workers) }
+export function int8Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8, QUAD, args, worker, workers) }
+export function int8Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8, WIDE, args, worker, workers) }
+export function int8rowVector8(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, QUAD, args, worker, workers) }
+export function int8rowVector16(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, WIDE, args, worker, workers) }
+export function int8rowMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, QUAD, args, worker, workers) }
+export function int8rowMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, WIDE, args, worker, workers) }

@@ -1,6 +1,7 @@
 // The packed layout of integer weights (graph/dtype.ts), and the kernels that bring stored rows into it while
-// a file streams in. Four rows are interleaved: 16 bytes hold the next columns of four rows, so that a lane
-// of the inner product is a row and no horizontal sum is needed.
+// a file streams in. Eight rows are interleaved, in two halves of four: 16 bytes hold the next columns of four
+// rows, so that a lane of the inner product is a row and no horizontal sum is needed; of a block of 32 columns,
+// the chunks of rows 0–3 come first, then those of rows 4–7.
 //
 // Within 16 bytes lie, for int8, columns 4c … 4c+3 of four rows; for int4, columns 8c … 8c+3 in the low and
 // 8c+4 … 8c+7 in the high nibbles. Two orders: "quads" (a row's four columns side by side: 8-bit dot
@@ -24,7 +25,7 @@ function putQuad(chunk: usize, lane: i32, value: u32, order: i32): void {
   }
 }
 
-/** One integer of a packed block: lane = row & 3, i = column within the block. */
+/** One integer of a block of four rows: lane = row & 3, i = column within the block. */
 export function packedByte(block: usize, lane: i32, i: i32, narrow: bool, order: i32): i32 {
   const perChunk = narrow ? 3 : 2
   const chunk = block + (<usize>(i >> perChunk) << 4)
@@ -33,6 +34,20 @@ export function packedByte(block: usize, lane: i32, i: i32, narrow: bool, order:
   const byte = load<u8>(chunk + <usize>position)
   if (narrow) return (i & 4) != 0 ? <i32>byte >> 4 : <i32>byte & 15
   return order == OFFSET_QUADS ? <i32>byte - 128 : <i32>(<i8>byte)
+}
+
+/** Bytes before the half of a block that holds this row; `halfBytes` are those of four rows. */
+// @ts-ignore: decorator
+@inline
+export function blockOffset(index: usize, row: i32, halfBytes: usize): usize {
+  return index * 2 * halfBytes + <usize>((row >> 2) & 1) * halfBytes
+}
+
+/** Bytes before the f16 scale of a block's row. */
+// @ts-ignore: decorator
+@inline
+export function scaleOffset(index: usize, row: i32): usize {
+  return (index << 4) + (<usize>(row & 7) << 1)
 }
 
 const NIBBLES: u32 = 0x0f0f0f0f
@@ -77,12 +92,13 @@ function packRows(args: usize, worker: i32, workers: i32, storedBytes: usize, he
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
     let from = stored + <usize>r * rowBytes
-    const lane = (firstRow + r) & 3
-    let index = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const row = firstRow + r
+    const lane = row & 3
+    let index = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
-      store<u16>(scales + index * 8 + (<usize>lane << 1), load<u16>(from))
-      if (header == 4) store<u16>(minima + index * 8 + (<usize>lane << 1), load<u16>(from, 2))
-      packNibbles(from + header, data + index * 64, lane, order)
+      store<u16>(scales + scaleOffset(index, row), load<u16>(from))
+      if (header == 4) store<u16>(minima + scaleOffset(index, row), load<u16>(from, 2))
+      packNibbles(from + header, data + blockOffset(index, row, 64), lane, order)
       from += storedBytes
       index++
     }
@@ -113,13 +129,14 @@ export function packQ4_K(args: usize, worker: i32, workers: i32): void {
   const order = integer(args, 8)
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
-    const lane = (firstRow + r) & 3
-    const group = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const row = firstRow + r
+    const lane = row & 3
+    const group = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
       const from = stored + <usize>r * rowBytes + <usize>(b >> 3) * 144
       const index = group + <usize>b
       const j = b & 7
-      const at = index * 8 + (<usize>lane << 1)
+      const at = scaleOffset(index, row)
       store<u16>(scales + at, toF16(fromF16(load<u16>(from)) * <f32>sixBits(from + 4, j, false)))
       store<u16>(minima + at, toF16(-fromF16(load<u16>(from, 2)) * <f32>sixBits(from + 4, j, true)))
       const quants = from + 16 + <usize>((j >> 1) << 5)
@@ -127,7 +144,7 @@ export function packQ4_K(args: usize, worker: i32, workers: i32): void {
       for (let c = 0; c < 4; c++) {
         const low = (load<u32>(quants + <usize>(c << 3)) >> shift) & NIBBLES
         const high = (load<u32>(quants + <usize>(c << 3), 4) >> shift) & NIBBLES
-        putQuad(data + index * 64 + (<usize>c << 4), lane, low | (high << 4), order)
+        putQuad(data + blockOffset(index, row, 64) + (<usize>c << 4), lane, low | (high << 4), order)
       }
     }
   }
@@ -156,11 +173,12 @@ function packBytes(args: usize, worker: i32, workers: i32, scaled: bool): void {
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
     let from = stored + <usize>r * rowBytes
-    const lane = (firstRow + r) & 3
-    let index = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const row = firstRow + r
+    const lane = row & 3
+    let index = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
       if (scaled) {
-        store<u16>(scales + index * 8 + (<usize>lane << 1), load<u16>(from))
+        store<u16>(scales + scaleOffset(index, row), load<u16>(from))
         from += 2
       }
       const count = min(32, columns - (b << 5))
@@ -168,7 +186,7 @@ function packBytes(args: usize, worker: i32, workers: i32, scaled: bool): void {
         let quad: u32 = 0
         if (i + 4 <= count) quad = load<u32>(from + <usize>i)
         else for (let j = i; j < count; j++) quad |= <u32>load<u8>(from + <usize>j) << ((j - i) << 3)
-        putQuad(data + index * 128 + (<usize>i << 2), lane, quad, order)
+        putQuad(data + blockOffset(index, row, 128) + (<usize>i << 2), lane, quad, order)
       }
       from += 32
       index++
@@ -213,19 +231,20 @@ export function packInt8(args: usize, worker: i32, workers: i32): void {
   const blocks = (columns + 31) >> 5
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
-    const lane = (firstRow + r) & 3
-    let index = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const row = firstRow + r
+    const lane = row & 3
+    let index = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
       const from = stored + <usize>r * rowBytes + (<usize>b << 7)
       const count = min(32, columns - (b << 5))
       let largest: f32 = 0
       for (let i = 0; i < count; i++) largest = max(largest, abs(load<f32>(from + (<usize>i << 2))))
       const bits = toF16(largest / 127)
-      store<u16>(scales + index * 8 + (<usize>lane << 1), bits)
+      store<u16>(scales + scaleOffset(index, row), bits)
       const scale = fromF16(bits)
       const inverse: f32 = scale > 0 ? <f32>1 / scale : 0
       for (let i = 0; i < 32; i += 4) {
-        putQuad(data + index * 128 + (<usize>i << 2), lane, roundQuad(from, i, count, inverse), order)
+        putQuad(data + blockOffset(index, row, 128) + (<usize>i << 2), lane, roundQuad(from, i, count, inverse), order)
       }
       index++
     }
@@ -257,18 +276,19 @@ export function packInt8Row(args: usize, worker: i32, workers: i32): void {
   const blocks = (columns + 31) >> 5
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
-    const row = stored + <usize>r * rowBytes
+    const values = stored + <usize>r * rowBytes
+    const row = firstRow + r
     let largest: f32 = 0
-    for (let i = 0; i < columns; i++) largest = max(largest, abs(load<f32>(row + (<usize>i << 2))))
-    store<f32>(scales + (<usize>(firstRow + r) << 2), largest / 127)
+    for (let i = 0; i < columns; i++) largest = max(largest, abs(load<f32>(values + (<usize>i << 2))))
+    store<f32>(scales + (<usize>row << 2), largest / 127)
     const inverse: f32 = largest > 0 ? <f32>127 / largest : 0
-    const lane = (firstRow + r) & 3
-    let index = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const lane = row & 3
+    let index = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
-      const from = row + (<usize>b << 7)
+      const from = values + (<usize>b << 7)
       const count = min(32, columns - (b << 5))
       for (let i = 0; i < 32; i += 4) {
-        putQuad(data + index * 128 + (<usize>i << 2), lane, roundQuad(from, i, count, inverse), order)
+        putQuad(data + blockOffset(index, row, 128) + (<usize>i << 2), lane, roundQuad(from, i, count, inverse), order)
       }
       index++
     }
@@ -305,19 +325,20 @@ export function packInt4(args: usize, worker: i32, workers: i32): void {
   const blocks = (columns + 31) >> 5
   const end = share(rows, worker + 1, workers)
   for (let r = share(rows, worker, workers); r < end; r++) {
-    const lane = (firstRow + r) & 3
-    let index = <usize>((firstRow + r) >> 2) * <usize>blocks
+    const row = firstRow + r
+    const lane = row & 3
+    let index = <usize>((firstRow + r) >> 3) * <usize>blocks
     for (let b = 0; b < blocks; b++) {
       const from = stored + <usize>r * rowBytes + (<usize>b << 7)
       const count = min(32, columns - (b << 5))
       const bits = bestInt4Scale(from, count)
-      store<u16>(scales + index * 8 + (<usize>lane << 1), bits)
+      store<u16>(scales + scaleOffset(index, row), bits)
       const scale = fromF16(bits)
       const inverse: f32 = scale != 0 ? <f32>1 / scale : 0
       for (let c = 0; c < 4; c++) {
         const low = nibbleQuad(from, c << 3, count, inverse)
         const high = nibbleQuad(from, (c << 3) + 4, count, inverse)
-        putQuad(data + index * 64 + (<usize>c << 4), lane, low | (high << 4), order)
+        putQuad(data + blockOffset(index, row, 64) + (<usize>c << 4), lane, low | (high << 4), order)
       }
       index++
     }
