@@ -25,8 +25,11 @@ interface Packed {
 interface Manifest {
   readonly version: string
   readonly bin: Readonly<Record<string, string>>
-  readonly exports: Readonly<Record<string, string | Readonly<Record<string, string>>>>
+  readonly exports: Conditions
 }
+
+/** A file, or what package.json gives under each condition. */
+type Conditions = string | { readonly [condition: string]: Conditions }
 
 function run(command: string, args: readonly string[], cwd: string): string {
   return execFileSync(command, args, { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
@@ -37,6 +40,10 @@ function fail(message: string): never {
   process.exit(1)
 }
 
+function filesOf(entry: Conditions): string[] {
+  return typeof entry === 'string' ? [entry] : Object.values(entry).flatMap(filesOf)
+}
+
 function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest): void {
   const paths = new Set(files.map(({ path }) => path))
   const wanted = [
@@ -44,9 +51,7 @@ function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest
     ...['relaxed', 'baseline'].map((variant) => `dist/backends/wasm/kernels.${variant}.wasm`),
     'dist/backends/wasm/worker.js',
     ...Object.values(manifest.bin),
-    ...Object.values(manifest.exports).flatMap((entry) =>
-      typeof entry === 'string' ? [entry] : Object.values(entry),
-    ),
+    ...filesOf(manifest.exports),
   ].map((path) => path.replace(/^\.\//, ''))
   const missing = wanted.filter((path) => !paths.has(path))
   if (missing.length > 0) fail(`missing: ${missing.join(', ')}`)
@@ -66,6 +71,7 @@ const typedUse = `import { Gemma, type GenerateOptions } from 'gemma-ts'
 import { createTokenizer } from 'gemma-ts/tokenizer'
 import { bytesSource } from 'gemma-ts/weights'
 import { openCheckpoint } from 'gemma-ts/weights/node'
+import { Gemma as GemmaInBrowser } from 'gemma-ts/web'
 
 const options: GenerateOptions = { maxTokens: 3 }
 export async function use(): Promise<number> {
@@ -74,7 +80,8 @@ export async function use(): Promise<number> {
   for await (const { token } of gemma.generate('Hello', options)) count += token
   // @ts-expect-error there is no such precision
   await Gemma.load('model', { dtype: 'int5' })
-  return count + createTokenizer.length + bytesSource.length + openCheckpoint.length
+  const load: (source: string) => Promise<unknown> = GemmaInBrowser.load
+  return count + load.length + createTokenizer.length + bytesSource.length + openCheckpoint.length
 }
 `
 
