@@ -189,12 +189,19 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
   }
 
   let disposed = false
+  const alive = (): void => {
+    if (disposed) throw new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
+  }
   return {
     name: 'wasm',
     threads: pool.workers,
     description: describe(kernels, pool.workers, options.threads, memories.length),
-    load: (tensor, stored, onBytes, signal) => loadTensor(access, tensor, stored, onBytes, signal),
+    async load(tensor, stored, onBytes, signal) {
+      alive()
+      await loadTensor(access, tensor, stored, onBytes, signal)
+    },
     compile(tape): WasmPlan {
+      alive()
       const program = compileProgram(tape, {
         threads: pool.workers,
         integers: kernels.integers,
@@ -205,11 +212,13 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       return { tape, program, address: encode(program) }
     },
     async run(plan, inputs, signal) {
+      alive()
       const { address, program } = plan as WasmPlan
       writeInputs(inputs)
       await pool.run(address, program.calls.length, signal)
     },
     read(plan, tensor, rows) {
+      alive()
       const { program } = plan as WasmPlan
       const memory = program.homes.get(tensor)
       if (memory === undefined) throw new Error(`${tensor.name} was not kept`)

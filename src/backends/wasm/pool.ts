@@ -36,6 +36,8 @@ export async function createPool(
   const failed = new Set<(error: GemmaError) => void>()
   const fail = (message: string): void => {
     failure ??= new GemmaError('worker', `A worker thread failed: ${message}.`, 'Load the model again.')
+    // The others must not wait for it at the next barrier.
+    Atomics.store(control, FAILED, 1)
     for (const reject of failed) reject(failure)
   }
   try {
@@ -138,7 +140,8 @@ const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './w
 async function startThread(): Promise<Thread> {
   if (typeof process !== 'undefined' && process.versions?.node) {
     const { Worker } = await import('node:worker_threads')
-    const worker = new Worker(workerUrl, { name: 'gemma' })
+    // None of this process's own flags: some, such as --input-type, make a worker refuse its file.
+    const worker = new Worker(workerUrl, { name: 'gemma', execArgv: [] })
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
     return {
       start: (message) => worker.postMessage(message),
