@@ -121,6 +121,15 @@ function queryAt(query: usize, row: i32, group: i32, heads: i32, kvHead: i32, j:
   return query + head * (<usize>headDim << 2)
 }
 
+// @ts-ignore: decorator
+@inline
+function putScores(to: usize, line: usize, a: v128, b: v128, c: v128, d: v128, scale: f32): void {
+  store<f32>(to, sum4(a) * scale)
+  store<f32>(to + line, sum4(b) * scale)
+  store<f32>(to + 2 * line, sum4(c) * scale)
+  store<f32>(to + 3 * line, sum4(d) * scale)
+}
+
 /** scores[j][k] = scale · (query j · key k) */
 function scoreKeys(
   query: usize, row: i32, group: i32, heads: i32, kvHead: i32, queries: i32, headDim: i32,
@@ -136,7 +145,40 @@ function scoreKeys(
     const q3 = queryAt(query, row, group, heads, kvHead, j + 3, headDim)
     let to = scores + <usize>j * line
     let key = keys
-    for (let k = 0; k < length; k++) {
+    let k = 0
+    // Two keys at a time: six loads for eight products, and sums enough to hide their latency.
+    for (; k + 2 <= length; k += 2) {
+      const other = key + keyStride
+      let a = f32x4.splat(0)
+      let b = f32x4.splat(0)
+      let c = f32x4.splat(0)
+      let d = f32x4.splat(0)
+      let e = f32x4.splat(0)
+      let f = f32x4.splat(0)
+      let g = f32x4.splat(0)
+      let h = f32x4.splat(0)
+      for (let i: usize = 0; i < end; i += 16) {
+        const v = v128.load(key + i)
+        const w = v128.load(other + i)
+        let q = v128.load(q0 + i)
+        a = madd(q, v, a)
+        e = madd(q, w, e)
+        q = v128.load(q1 + i)
+        b = madd(q, v, b)
+        f = madd(q, w, f)
+        q = v128.load(q2 + i)
+        c = madd(q, v, c)
+        g = madd(q, w, g)
+        q = v128.load(q3 + i)
+        d = madd(q, v, d)
+        h = madd(q, w, h)
+      }
+      putScores(to, line, a, b, c, d, scale)
+      putScores(to + 4, line, e, f, g, h, scale)
+      to += 8
+      key = other + keyStride
+    }
+    for (; k < length; k++) {
       let a = f32x4.splat(0)
       let b = f32x4.splat(0)
       let c = f32x4.splat(0)
@@ -148,10 +190,7 @@ function scoreKeys(
         c = madd(v128.load(q2 + i), v, c)
         d = madd(v128.load(q3 + i), v, d)
       }
-      store<f32>(to, sum4(a) * scale)
-      store<f32>(to + line, sum4(b) * scale)
-      store<f32>(to + 2 * line, sum4(c) * scale)
-      store<f32>(to + 3 * line, sum4(d) * scale)
+      putScores(to, line, a, b, c, d, scale)
       to += 4
       key += keyStride
     }
