@@ -53,7 +53,7 @@ interface Import {
 function importsOf(file: string): Import[] {
   const text = readFileSync(join(src, file), 'utf8')
   const pattern =
-    /^(?:import|export)(\s+type)?\b[^'";]*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'|\bimport\('([^']+)'\)/gm
+    /^(?:import|export)(\s+type)?\b(?:(?!^(?:import|export)\b)[^'";])*?\bfrom\s+'([^']+)'|^import\s+'([^']+)'|\bimport\('([^']+)'\)/gm
   return [...text.matchAll(pattern)].map((match) => {
     const target = match[2] ?? match[3] ?? match[4]!
     const to = target.startsWith('.') ? normalize(join(dirname(file), target)).replaceAll(sep, '/') : target
