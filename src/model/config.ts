@@ -68,8 +68,6 @@ const DEFAULTS: Readonly<Record<Generation, Json>> = {
     rope_theta: 10000,
     query_pre_attn_scalar: 256,
     sliding_window: 4096,
-    final_logit_softcapping: 30,
-    attn_logit_softcapping: 50,
   },
   3: {
     vocab_size: 262208,
@@ -114,12 +112,15 @@ const LARGEST: Readonly<Record<string, number>> = {
  * GemmaError 'config' or 'unsupported' for anything that is not a text Gemma 1, 2 or 3.
  */
 export function parseConfig(raw: Json, generationConfig: Json = {}): ModelConfig {
+  if (!isObject(raw))
+    throw new GemmaError('config', 'config.json: expected an object.', 'The file is damaged.')
   const type = raw.model_type
-  const generation = typeof type === 'string' ? GENERATIONS[type] : undefined
+  const generation =
+    typeof type === 'string' && Object.hasOwn(GENERATIONS, type) ? GENERATIONS[type] : undefined
   if (generation === undefined) {
     throw new GemmaError(
       'unsupported',
-      `config.json: model_type is ${JSON.stringify(type)}, expected one of ${Object.keys(GENERATIONS).join(', ')}.`,
+      `config.json: model_type is ${shown(type)}, expected one of ${Object.keys(GENERATIONS).join(', ')}.`,
       'Choose a Gemma 1, 2 or 3 checkpoint.',
     )
   }
@@ -153,8 +154,8 @@ export function parseConfig(raw: Json, generationConfig: Json = {}): ModelConfig
     maxPositionEmbeddings: count('max_position_embeddings'),
     rmsNormEps: positive(json, 'rms_norm_eps', 1e-6),
     queryPreAttnScalar: generation === 1 ? headDim : positive(json, 'query_pre_attn_scalar'),
-    attnLogitSoftcapping: generation === 2 ? positive(json, 'attn_logit_softcapping', 0) : 0,
-    finalLogitSoftcapping: positive({ ...text }, 'final_logit_softcapping', generation === 2 ? 30 : 0),
+    attnLogitSoftcapping: generation === 2 ? softcap(text, 'attn_logit_softcapping', 50) : 0,
+    finalLogitSoftcapping: softcap(text, 'final_logit_softcapping', generation === 2 ? 30 : 0),
     slidingWindow: generation === 1 ? 0 : count('sliding_window'),
     layerTypes: layerTypesOf(json, generation, layers),
     ...rope,
@@ -162,6 +163,12 @@ export function parseConfig(raw: Json, generationConfig: Json = {}): ModelConfig
     padTokenId: tokenId(raw, text, 'pad_token_id', 0),
     eosTokenIds: endTokens(raw, text, generationConfig),
   }
+}
+
+/** A value for a message: whatever the file holds there, cut to a readable length. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'undefined'
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
 }
 
 function isObject(value: unknown): value is Json {
@@ -178,7 +185,7 @@ function checkActivation(text: Json): void {
   if (name === 'gelu' || name === 'gelu_pytorch_tanh' || name === 'gelu_tanh') return
   throw new GemmaError(
     'unsupported',
-    `config.json: hidden_activation is ${JSON.stringify(name)}, expected "gelu_pytorch_tanh".`,
+    `config.json: hidden_activation is ${shown(name)}, expected "gelu_pytorch_tanh".`,
     'This is not a Gemma that this library knows.',
   )
 }
@@ -190,7 +197,7 @@ function positiveInteger(json: Json, key: string): number {
     return value as number
   throw new GemmaError(
     'config',
-    `config.json: ${key} is ${JSON.stringify(value)}, expected a whole number from 1 to ${largest}.`,
+    `config.json: ${key} is ${shown(value)}, expected a whole number from 1 to ${largest}.`,
     'The file is damaged or not a Gemma configuration.',
   )
 }
@@ -198,10 +205,12 @@ function positiveInteger(json: Json, key: string): number {
 function positive(json: Json, key: string, fallback?: number): number {
   const value = json[key] ?? fallback
   if (typeof value === 'number' && Number.isFinite(value) && (value > 0 || value === fallback)) return value
-  throw new GemmaError(
-    'config',
-    `config.json: ${key} is ${JSON.stringify(value)}, expected a positive number.`,
-  )
+  throw new GemmaError('config', `config.json: ${key} is ${shown(value)}, expected a positive number.`)
+}
+
+/** Silence means the generation's own cap, null means none. */
+function softcap(text: Json, key: string, fallback: number): number {
+  return text[key] === null ? 0 : positive(text, key, fallback)
 }
 
 /** transformers 4 writes rope_theta, rope_local_base_freq and rope_scaling; transformers 5 rope_parameters. */
@@ -214,7 +223,7 @@ function ropeOf(json: Json): Pick<ModelConfig, 'ropeTheta' | 'ropeFactor' | 'rop
   if (kind !== 'linear' && kind !== 'default') {
     throw new GemmaError(
       'unsupported',
-      `config.json: rope scaling of type ${JSON.stringify(kind)}, expected "linear" or none.`,
+      `config.json: rope scaling of type ${shown(kind)}, expected "linear" or none.`,
     )
   }
   const ropeTheta = positive(
@@ -250,11 +259,15 @@ function layerTypesOf(json: Json, generation: Generation, layers: number): Layer
 function tokenId(raw: Json, text: Json, key: string, fallback: number): number {
   const value = raw[key] ?? text[key] ?? fallback
   if (Number.isSafeInteger(value) && (value as number) >= 0) return value as number
-  throw new GemmaError('config', `config.json: ${key} is ${JSON.stringify(value)}, expected a token id.`)
+  throw new GemmaError('config', `config.json: ${key} is ${shown(value)}, expected a token id.`)
 }
 
 function endTokens(raw: Json, text: Json, generationConfig: Json): number[] {
-  const named = [generationConfig.eos_token_id, raw.eos_token_id, text.eos_token_id].flat()
+  const named = [
+    isObject(generationConfig) ? generationConfig.eos_token_id : undefined,
+    raw.eos_token_id,
+    text.eos_token_id,
+  ].flat()
   const ids = named.filter((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0)
   return ids.length > 0 ? [...new Set(ids)] : [1]
 }
