@@ -21,6 +21,7 @@ import {
   type Program,
   placeKey,
 } from './program.ts'
+import { createThreadChoice, type ThreadChoice } from './thread-choice.ts'
 import { type KernelBuild, type Kernels, loadKernels } from './variant.ts'
 
 export interface WasmBackendOptions {
@@ -59,6 +60,7 @@ export interface LoaderAccess {
 interface WasmPlan extends Plan {
   readonly program: Program
   readonly address: number
+  readonly threads: ThreadChoice
 }
 
 // The fixed first 64 KiB: the run's inputs (runtime.wasm.ts) and the mathematics library's tables.
@@ -209,13 +211,17 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
         memories: memories.length,
       })
       for (const [memory, bytes] of program.scratchBytes.entries()) ensureScratch(memory, bytes)
-      return { tape, program, address: encode(program) }
+      const threads = createThreadChoice(pool.workers, weightBytesOf(program))
+      return { tape, program, address: encode(program), threads }
     },
     async run(plan, inputs, signal) {
       alive()
-      const { address, program } = plan as WasmPlan
+      const { address, program, threads } = plan as WasmPlan
       writeInputs(inputs)
-      await pool.run(address, program.calls.length, signal)
+      const workers = threads.next()
+      const start = performance.now()
+      await pool.run(address, program.calls.length, signal, workers)
+      threads.took(workers, performance.now() - start)
     },
     read(plan, tensor, rows) {
       alive()
@@ -238,6 +244,20 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       memories.length = 0
     },
   }
+}
+
+/** Bytes of weights that one run of a program reads. */
+function weightBytesOf({ calls }: Program): number {
+  const weights = new Set<Tensor>()
+  for (const call of calls) {
+    if (call.kind === 'transfer') continue
+    for (const argument of call.args) {
+      if ('buffer' in argument && 'role' in argument.buffer && argument.buffer.role === 'weight') {
+        weights.add(argument.buffer)
+      }
+    }
+  }
+  return [...weights].reduce((sum, tensor) => sum + bufferBytes(tensor), 0)
 }
 
 function describe({ build, integers }: Kernels, workers: number, threads: number, memories: number): string {

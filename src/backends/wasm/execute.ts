@@ -1,7 +1,18 @@
 // Runs one program as one of several workers (or alone). The same code serves worker threads and the
 // single-threaded fallback in the caller's own thread.
 
-import { ARRIVED, CALL_WORDS, CALLS, FAILED, GENERATION, PHASE, PROGRAM, STOP, STOPPED } from './control.ts'
+import {
+  ACTIVE,
+  ARRIVED,
+  CALL_WORDS,
+  CALLS,
+  FAILED,
+  GENERATION,
+  PHASE,
+  PROGRAM,
+  STOP,
+  STOPPED,
+} from './control.ts'
 
 export type Kernel = (args: number, worker: number, workers: number) => void
 
@@ -11,7 +22,6 @@ export interface Executor {
   /** kernels[memory][index] */
   readonly kernels: readonly (readonly Kernel[])[]
   readonly worker: number
-  readonly workers: number
 }
 
 /** One instance per memory; kernels are numbered in the order of the module's exports. */
@@ -34,7 +44,8 @@ export function kernelNames(module: WebAssembly.Module): readonly string[] {
 
 /** Runs the program that the control block names. */
 export function execute(executor: Executor): void {
-  const { control, memories, kernels, worker, workers } = executor
+  const { control, memories, kernels, worker } = executor
+  const workers = control[ACTIVE]!
   const generation = control[GENERATION]!
   const count = control[CALLS]!
   const words = new Int32Array(memories[0]!.buffer, control[PROGRAM]! >>> 0, count * CALL_WORDS)

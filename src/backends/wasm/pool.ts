@@ -2,14 +2,29 @@
 // With no threads the program runs in the caller's own thread. Knows no program.
 
 import { abortedError, GemmaError } from '../../error.ts'
-import { CALLS, CONTROL_WORDS, DONE, EXIT, FAILED, GENERATION, PROGRAM, STOP, STOPPED } from './control.ts'
+import {
+  ACTIVE,
+  CALLS,
+  CONTROL_WORDS,
+  DONE,
+  EXIT,
+  FAILED,
+  GENERATION,
+  PROGRAM,
+  STOP,
+  STOPPED,
+  WAKE,
+} from './control.ts'
 import { execute, instantiate } from './execute.ts'
 import type { WorkerStart } from './worker.ts'
 
 export interface Pool {
   readonly workers: number
-  /** Runs `calls` calls whose words lie at `address` of the first memory. */
-  run(address: number, calls: number, signal?: AbortSignal): Promise<void>
+  /**
+   * Runs `calls` calls whose words lie at `address` of the first memory, on the first `active` workers (default:
+   * all; the others sleep on).
+   */
+  run(address: number, calls: number, signal?: AbortSignal, active?: number): Promise<void>
   dispose(): Promise<void>
 }
 
@@ -44,11 +59,11 @@ export async function createPool(
     await Promise.all(
       Array.from({ length: threads }, async (_, worker) => {
         const thread = await startThread()
-        workers.push(thread)
+        workers[worker] = thread
         await new Promise<void>((resolve, reject) => {
           failed.add(reject)
           thread.listen((message) => (message === 'ready' ? resolve() : fail(message)))
-          thread.start({ control, module, memories, worker, workers: threads })
+          thread.start({ control, module, memories, worker })
         })
       }),
     )
@@ -59,16 +74,22 @@ export async function createPool(
   failed.clear()
   for (const thread of workers) thread.hold(false)
 
-  const run = async (address: number, calls: number, signal?: AbortSignal): Promise<void> => {
+  const run = async (
+    address: number,
+    calls: number,
+    signal?: AbortSignal,
+    active: number = threads,
+  ): Promise<void> => {
     if (failure) throw failure
     if (signal?.aborted) throw abortedError(signal)
     const before = Atomics.load(control, DONE)
     control[PROGRAM] = address
     control[CALLS] = calls
+    control[ACTIVE] = active
     Atomics.store(control, STOP, 0)
     const stop = (): void => void Atomics.store(control, STOP, 1)
     signal?.addEventListener('abort', stop)
-    for (const thread of workers) thread.hold(true)
+    for (let worker = 0; worker < active; worker++) workers[worker]!.hold(true)
     let reject!: (error: GemmaError) => void
     const broken = new Promise<never>((_, no) => {
       reject = no
@@ -76,7 +97,7 @@ export async function createPool(
     failed.add(reject)
     try {
       const generation = Atomics.add(control, GENERATION, 1) + 1
-      Atomics.notify(control, GENERATION)
+      wake(control, generation, active)
       await Promise.race([broken, untilChanged(control, DONE, before)])
       if (Atomics.load(control, FAILED) !== 0) await broken
       if (signal?.aborted && Atomics.load(control, STOPPED) === generation) throw abortedError(signal)
@@ -89,11 +110,18 @@ export async function createPool(
   const dispose = async (): Promise<void> => {
     failure ??= new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
     Atomics.store(control, EXIT, 1)
-    Atomics.add(control, GENERATION, 1)
-    Atomics.notify(control, GENERATION)
+    wake(control, Atomics.add(control, GENERATION, 1) + 1, threads)
     await Promise.all(workers.map((thread) => thread.end()))
   }
   return { workers: threads, run, dispose }
+}
+
+/** Only the workers that take part are woken: an idle one would cost the others their time. */
+function wake(control: Int32Array, generation: number, active: number): void {
+  for (let worker = 0; worker < active; worker++) {
+    Atomics.store(control, WAKE + worker, generation)
+    Atomics.notify(control, WAKE + worker)
+  }
 }
 
 async function untilChanged(control: Int32Array, index: number, before: number): Promise<void> {
@@ -111,7 +139,7 @@ function inlinePool(
   memories: readonly WebAssembly.Memory[],
   control: Int32Array,
 ): Pool {
-  const executor = { control, memories, kernels: instantiate(module, memories), worker: 0, workers: 1 }
+  const executor = { control, memories, kernels: instantiate(module, memories), worker: 0 }
   let disposed = false
   let breathed = performance.now()
   return {
@@ -121,6 +149,7 @@ function inlinePool(
       if (signal?.aborted) throw abortedError(signal)
       control[PROGRAM] = address
       control[CALLS] = calls
+      control[ACTIVE] = 1
       control[GENERATION]!++
       execute(executor)
       // Nothing else of the page (or of the process) would run before the whole text is there.

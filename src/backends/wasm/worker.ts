@@ -1,7 +1,7 @@
 // A worker thread: waits for the main thread to raise the generation, runs its share of the program, and
 // waits again. Everything it shares is in shared memory; no message is exchanged after the first.
 
-import { ARRIVED, DONE, EXIT, FAILED, GENERATION } from './control.ts'
+import { ACTIVE, DONE, EXIT, FAILED, LEFT, WAKE } from './control.ts'
 import { type Executor, execute, instantiate } from './execute.ts'
 
 export interface WorkerStart {
@@ -9,20 +9,16 @@ export interface WorkerStart {
   readonly module: WebAssembly.Module
   readonly memories: readonly WebAssembly.Memory[]
   readonly worker: number
-  readonly workers: number
 }
 
-/** Index of the word in which workers count themselves out of a program. */
-const LEFT = ARRIVED + 16
-
 function serve(start: WorkerStart, report: (message: string) => void): void {
-  const { control, module, memories, worker, workers } = start
-  const executor: Executor = { control, memories, kernels: instantiate(module, memories), worker, workers }
+  const { control, module, memories, worker } = start
+  const executor: Executor = { control, memories, kernels: instantiate(module, memories), worker }
   report('ready')
   let seen = 0
   for (;;) {
-    Atomics.wait(control, GENERATION, seen)
-    const generation = Atomics.load(control, GENERATION)
+    Atomics.wait(control, WAKE + worker, seen)
+    const generation = Atomics.load(control, WAKE + worker)
     if (generation === seen) continue
     if (Atomics.load(control, EXIT) !== 0) return
     seen = generation
@@ -32,7 +28,7 @@ function serve(start: WorkerStart, report: (message: string) => void): void {
       Atomics.store(control, FAILED, 1)
       report(`failed: ${error instanceof Error ? error.message : String(error)}`)
     }
-    if (Atomics.add(control, LEFT, 1) === workers - 1) {
+    if (Atomics.add(control, LEFT, 1) === control[ACTIVE]! - 1) {
       Atomics.store(control, LEFT, 0)
       Atomics.store(control, DONE, generation)
       Atomics.notify(control, DONE)
