@@ -22,6 +22,13 @@ export async function print(text: string): Promise<void> {
   if (!process.stdout.write(text)) await once(process.stdout, 'drain')
 }
 
+/** Waits until all that was written has left the process: a pipe may still hold some of it back. */
+export async function flush(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) {
+    await new Promise<void>((done) => stream.write('', () => done()))
+  }
+}
+
 /** One JSON value on one line, to stdout. */
 export function printJson(value: unknown): Promise<void> {
   return print(`${JSON.stringify(value)}\n`)

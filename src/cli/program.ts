@@ -10,7 +10,7 @@ import { EXIT, reportFailure } from './exit.ts'
 import { addGenerate } from './generate.ts'
 import { addInspect } from './inspect.ts'
 import { createInterrupts, type Interrupts } from './interrupt.ts'
-import { guardOutput } from './output.ts'
+import { flush, guardOutput } from './output.ts'
 import { addScore } from './score.ts'
 import { addTokenize } from './tokenize.ts'
 
@@ -26,6 +26,7 @@ export async function runCommandLine(args: readonly string[]): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.success : EXIT.usage
     return reportFailure(error)
   } finally {
+    await flush()
     interrupts.close()
   }
 }

@@ -19,6 +19,7 @@ export interface RunOptions {
   readonly input?: string | Uint8Array | null
   readonly env?: Readonly<Record<string, string | undefined>>
   /** Hears everything on stdout and stderr so far, each time more comes. */
+  readonly onStart?: (child: ChildProcess) => void
   readonly onOutput?: (all: { stdout: string; stderr: string }, child: ChildProcess) => void
 }
 
@@ -33,7 +34,7 @@ export function runCli(args: readonly string[], options: RunOptions = {}): Promi
 export function runProcess(
   command: string,
   args: readonly string[],
-  { input = '', env = {}, onOutput }: RunOptions = {},
+  { input = '', env = {}, onStart, onOutput }: RunOptions = {},
 ): Promise<Outcome> {
   return new Promise((resolve, reject) => {
     const plain = { NO_COLOR: undefined, FORCE_COLOR: undefined, DEBUG: undefined }
@@ -59,6 +60,7 @@ export function runProcess(
       resolve({ code, signal, ...output })
     })
     if (input !== null) child.stdin.end(input)
+    onStart?.(child)
   })
 }
 
@@ -67,7 +69,7 @@ export const hasTerminal: boolean = existsSync('/usr/bin/script') && process.pla
 
 export interface Step {
   /** Waits until this comes after what the last step waited for … */
-  readonly waitFor: string
+  readonly waitFor: string | RegExp
   /** … then types this. */
   readonly type: string
 }
@@ -86,12 +88,20 @@ export function runAtTerminal(
     env: { TERM: 'xterm', ...env },
     onOutput({ stdout }, child) {
       for (let step = waiting[0]; step !== undefined; step = waiting[0]) {
-        const at = stdout.indexOf(step.waitFor, from)
-        if (at < 0) return
-        from = at + step.waitFor.length
+        const found = find(stdout, step.waitFor, from)
+        if (found === undefined) return
+        from = found
         waiting.shift()
         child.stdin?.write(step.type)
       }
     },
   })
+}
+
+/** Where the first match from `from` on ends. */
+function find(text: string, wanted: string | RegExp, from: number): number | undefined {
+  const rest = text.slice(from)
+  const match = typeof wanted === 'string' ? wanted : wanted.exec(rest)?.[0]
+  const at = match === undefined ? -1 : rest.indexOf(match)
+  return match === undefined || at < 0 ? undefined : from + at + match.length
 }
