@@ -170,10 +170,15 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
       const { tokens, dropped } = chatPrompt(tokenizer, messages, contextLength, room)
       if (dropped > 0) options.onDropped?.(dropped)
       const pieces = generate(generation, tokens, options, resolved)
-      for (;;) {
-        const { value, done } = await pieces.next()
-        if (done) return value
-        if (value.text !== '') yield value.text
+      try {
+        for (;;) {
+          const { value, done } = await pieces.next()
+          if (done) return value
+          if (value.text !== '') yield value.text
+        }
+      } finally {
+        // The caller may leave early: the session must be given back.
+        await pieces.return(undefined as never)
       }
     },
     dispose() {

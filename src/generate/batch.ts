@@ -31,15 +31,14 @@ export async function generateBatch(
   const one = async (index: number): Promise<void> => {
     const own = { ...resolved, seed: resolved.seed + index }
     const pieces = generate(generation, prompts[index]!, { ...options, onPrompt: undefined, signal }, own)
-    for (;;) {
-      const { value, done } = await pieces.next()
-      if (!done) {
-        options.onPiece?.(index, value)
-        continue
-      }
-      summaries[index] = value
-      options.onAnswer?.(index, value)
-      return
+    try {
+      let result = await pieces.next()
+      for (; !result.done; result = await pieces.next()) options.onPiece?.(index, result.value)
+      summaries[index] = result.value
+      options.onAnswer?.(index, result.value)
+    } finally {
+      // A listener may have thrown: the session must be given back.
+      await pieces.return(undefined as never)
     }
   }
   const many = async (): Promise<void> => {
