@@ -7,7 +7,7 @@ import { createReferenceBackend } from '../backends/reference.ts'
 import { createWasmBackend } from '../backends/wasm/backend.ts'
 import type { KernelBuild } from '../backends/wasm/variant.ts'
 import { GemmaError } from '../error.ts'
-import { type Dtype, layoutOf } from '../graph/dtype.ts'
+import { type CacheDtype, cacheRowBytes, type Dtype, layoutOf } from '../graph/dtype.ts'
 import { matrixSize, type Tensor } from '../graph/tape.ts'
 import { createState } from '../model/blocks.ts'
 import { type ModelConfig, parseConfig } from '../model/config.ts'
@@ -33,6 +33,8 @@ export interface LoadModelOptions {
   readonly contextLength?: number
   /** Sequences whose keys and values are held at once; default 1. */
   readonly sequences?: number
+  /** What keys and values are kept in; default 'f32'. */
+  readonly cacheDtype?: CacheDtype
   /** Pieces of the tokenizer: rows of the embedding past them are padding and never drawn. */
   readonly pieces?: number
   readonly backend?: 'wasm' | 'reference'
@@ -86,9 +88,16 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
   const contextLength = checkContext(options.contextLength, config)
   const sequences = checkSequences(options.sequences)
   if (options.memoryBudget !== undefined) {
-    checkMemory(checkpoint, config, dtypeOf, { contextLength, sequences }, options.memoryBudget)
+    checkMemory(
+      checkpoint,
+      config,
+      dtypeOf,
+      { contextLength, sequences, cacheDtype: options.cacheDtype },
+      options.memoryBudget,
+    )
   }
-  const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS })
+  const { cacheDtype } = options
+  const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS, cacheDtype })
   const pieces = Math.min(options.pieces ?? config.vocabSize, config.vocabSize)
   const model: Model = { config, parameters, state, contextLength, sequences, pieces }
   const tensors = inOrderOfUse(model)
@@ -213,17 +222,24 @@ function checkMemory(
   checkpoint: Checkpoint,
   config: ModelConfig,
   dtypeOf: (spec: ParameterSpec) => Dtype,
-  { contextLength, sequences }: { contextLength: number; sequences: number },
+  {
+    contextLength,
+    sequences,
+    cacheDtype,
+  }: { contextLength: number; sequences: number; cacheDtype?: CacheDtype },
   budget: number,
 ): void {
   const total = ({ weights, kv }: { weights: number; kv: number }): number => weights + kv + WORKING_BYTES
-  const needed = total(memoryNeeded(config, dtypeOf, contextLength, sequences))
+  const needed = total(memoryNeeded(config, dtypeOf, contextLength, sequences, cacheDtype))
   if (needed <= budget) return
   const held = `${sequences > 1 ? `${sequences} times ` : ''}${contextLength} tokens`
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`
   const narrower = (['bf16', 'int8', 'int4'] as const).find((dtype) => {
     const narrow = ({ shape }: ParameterSpec): Dtype => dtypeFor(dtype, 'F32', shape.length)
-    return total(memoryNeeded(config, narrow, contextLength, sequences)) <= Math.min(budget, needed - 1)
+    return (
+      total(memoryNeeded(config, narrow, contextLength, sequences, cacheDtype)) <=
+      Math.min(budget, needed - 1)
+    )
   })
   throw new GemmaError(
     'memory',
@@ -240,13 +256,14 @@ export function memoryNeeded(
   dtypeOf: (spec: ParameterSpec) => Dtype,
   contextLength: number,
   sequences = 1,
+  cacheDtype: CacheDtype = 'f32',
 ): { weights: number; kvPerToken: number; kv: number } {
   let weights = 0
   for (const spec of parameterSpecs(config)) {
     const { rows, columns } = matrixSize(spec.shape)
     weights += layoutOf(dtypeOf(spec), rows, columns).bytes
   }
-  const perLayer = 2 * config.numKeyValueHeads * config.headDim * 4
+  const perLayer = 2 * cacheRowBytes(cacheDtype, config.numKeyValueHeads * config.headDim)
   const kv = config.layerTypes.reduce((sum, type) => {
     const slots =
       type === 'full' ? contextLength : Math.min(contextLength, config.slidingWindow + MAX_ROWS - 1)

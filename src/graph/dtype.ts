@@ -63,3 +63,15 @@ export function layoutOf(dtype: Dtype, rows: number, columns: number): Layout {
   if (dtype === 'int4min') return { bytes: data + 2 * blockScales, scales: data, minima: data + blockScales }
   return { bytes: data + blockScales, scales: data, minima: 0 }
 }
+
+/** What keys and values may be kept in. */
+export type CacheDtype = 'f32' | 'f16' | 'int8'
+
+/**
+ * Bytes of one row of a key or value cache. An int8 row holds its bytes, padded to whole words, then an f32
+ * scale for each 32 of them.
+ */
+export function cacheRowBytes(dtype: Dtype, width: number): number {
+  if (dtype === 'int8') return Math.ceil(width / 4) * 4 + Math.ceil(width / BLOCK) * 4
+  return width * (dtype === 'f16' ? 2 : 4)
+}

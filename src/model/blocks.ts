@@ -1,6 +1,7 @@
 // The two halves of a transformer layer, shared by all generations. What differs between them comes in as
 // options and as weights that are there or not; this file never asks which generation it serves.
 
+import type { CacheDtype } from '../graph/dtype.ts'
 import { persistentTensor, type Tape, type Tensor } from '../graph/tape.ts'
 import { append } from '../ops/append/append.ts'
 import { attention } from '../ops/attention/attention.ts'
@@ -35,15 +36,17 @@ export interface StateOptions {
   readonly sequences: number
   /** Most rows one run may have. */
   readonly maxRows: number
+  /** What keys and values are kept in; default 'f32'. */
+  readonly cacheDtype?: CacheDtype
 }
 
 export function createState(config: ModelConfig, options: StateOptions): ModelState {
-  const { contextLength, sequences, maxRows } = options
+  const { contextLength, sequences, maxRows, cacheDtype = 'f32' } = options
   const width = config.numKeyValueHeads * config.headDim
   const caches = config.layerTypes.map((type, i): LayerCache => {
     const capacity = cacheCapacity(config, type, contextLength, maxRows)
     const make = (part: string): Tensor =>
-      persistentTensor('cache', `cache.${i}.${part}`, [sequences * capacity, width], 'f32')
+      persistentTensor('cache', `cache.${i}.${part}`, [sequences * capacity, width], cacheDtype)
     return { keys: make('keys'), values: make('values'), capacity }
   })
   const constants = new Map<Tensor, Float32Array>()

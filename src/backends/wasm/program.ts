@@ -2,7 +2,7 @@
 // addresses in scratch memory by their lifetimes, and barriers are left out where calls do not touch each
 // other's data. Knows no kernel by name.
 
-import { layoutOf } from '../../graph/dtype.ts'
+import { cacheRowBytes, layoutOf } from '../../graph/dtype.ts'
 import { elementCount, matrixSize, type Tape, type Tensor } from '../../graph/tape.ts'
 import type {
   Argument,
@@ -88,6 +88,7 @@ export function bufferBytes(buffer: BufferLike): number {
     const { rows, columns } = matrixSize(buffer.shape)
     return layoutOf(buffer.dtype, rows, columns).bytes
   }
+  if (buffer.role === 'cache') return buffer.shape[0]! * cacheRowBytes(buffer.dtype, buffer.shape[1]!)
   return elementCount(buffer.shape) * 4
 }
 

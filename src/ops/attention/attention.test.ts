@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
+import type { CacheDtype } from '../../graph/dtype.ts'
 import { createTape, type RunInputs } from '../../graph/tape.ts'
 import { append } from '../append/append.ts'
 import { cache, expectSame, INLINE, input, type OpCase, runOf } from '../testing/harness.ts'
@@ -19,6 +20,7 @@ interface Shape {
   readonly deviation?: number
   readonly rows?: number
   readonly relative?: number
+  readonly dtype?: CacheDtype
 }
 
 /** Appends each run's keys and values, then attends. Tokens pick rows of a table of queries, keys and values. */
@@ -29,8 +31,8 @@ function attentionCase(shape: Shape, runs: readonly RunInputs[]): OpCase {
   const queries = input(heads * headDim, normals(table * heads * headDim, headDim, deviation))
   const keyTable = input(kvHeads * headDim, normals(table * kvHeads * headDim, headDim + 1, deviation))
   const valueTable = input(kvHeads * headDim, normals(table * kvHeads * headDim, headDim + 2))
-  const keys = cache(sequences * capacity, kvHeads * headDim)
-  const values = cache(sequences * capacity, kvHeads * headDim)
+  const keys = cache(sequences * capacity, kvHeads * headDim, shape.dtype)
+  const values = cache(sequences * capacity, kvHeads * headDim, shape.dtype)
   const rows = shape.rows ?? Math.max(...runs.map((run) => run.rows))
   return {
     name: `attention ${heads}/${kvHeads} × ${headDim}, window ${window}, cap ${softcap}, ${capacity} slots, ${rows} rows`,
@@ -65,6 +67,19 @@ function inParts(total: number, first: number, step: number): RunInputs[] {
 }
 
 describe('attention', () => {
+  test.each(['f16', 'int8'] as const)(
+    'a cache of %s rounds like its definition, around the ring too',
+    (dtype) =>
+      expectSame([
+        attentionCase({ capacity: 300, headDim: 32, heads: 4, kvHeads: 2, dtype }, inParts(280, 150, 9)),
+        attentionCase({ capacity: 48, headDim: 20, window: 17, dtype }, inParts(120, 30, 7)),
+        attentionCase({ capacity: 40, headDim: 12, heads: 3, kvHeads: 3, sequences: 2, dtype }, [
+          runOf(2, { tokens: [0, 1], positions: [0, 0], sequences: [0, 1] }),
+          runOf(2, { tokens: [2, 3], positions: [1, 1], sequences: [0, 1] }),
+        ]),
+      ]),
+  )
+
   test('groups of 1, 2, 3, 4 and 8 query heads per key head, head sizes off the vector widths', () =>
     expectSame(
       [

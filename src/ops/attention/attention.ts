@@ -3,6 +3,7 @@
 // and a soft cap c · tanh(s / c) on the scores (Gemma 2 report, §2). The keys of the rows themselves are in
 // the cache already (see append).
 
+import { cacheRowBytes, DTYPE_CODE } from '../../graph/dtype.ts'
 import { expectShape, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
 import { float, int, reads, type WasmLowering, writes } from '../lowering.ts'
 
@@ -118,8 +119,10 @@ export const attentionWasm: WasmLowering = (step, lower) => {
   const splitLength = splits === 1 ? 0x7fffffff : Math.ceil(visible / splits)
   const rowsPerTile = lower.rows <= FEW_ROWS ? 1 : Math.max(1, Math.floor(QUERIES_PER_TILE / group))
   const partial = lower.scratch(lower.rows * heads * splits * (headDim + 2) * 4)
-  // Scores of one tile against one run of keys, and the running sums: per worker.
-  const workBytes = rowsPerTile * group * (SHORTEST_SPLIT + headDim + 4) * 4 + 64
+  // Scores of one tile against one run of keys, and the running sums: per worker. Narrow keys and values are
+  // widened there too, a run at a time.
+  const wide = keys!.dtype === 'f32' ? 0 : SHORTEST_SPLIT * headDim * 4
+  const workBytes = rowsPerTile * group * (SHORTEST_SPLIT + headDim + 4) * 4 + 64 + wide
   const work = lower.scratch(workBytes * lower.threads)
   const shape = [int(heads), int(kvHeads), int(headDim), int(splits), int(splitLength), int(window)]
   lower.call('attentionPartial', [
@@ -134,6 +137,8 @@ export const attentionWasm: WasmLowering = (step, lower) => {
     int(rowsPerTile),
     float(scale),
     float(softcap),
+    int(cacheRowBytes(keys!.dtype, kvHeads * headDim)),
+    int(DTYPE_CODE[keys!.dtype]),
   ])
   lower.call('attentionCombine', [reads(partial), writes(out!), ...shape])
 }

@@ -3,7 +3,7 @@
 // softmax is folded into running sums (Milakov & Gimelshein 2018; Dao et al. 2022, arXiv 2205.14135).
 // attentionCombine: one unit is (row, head); joins the runs. Runs never depend on the number of workers.
 import {
-  RUN_POSITIONS, RUN_SEQUENCES, exp1, exp4, integer, madd, max4, pointer, real, share, sum4, tanh4, validRows,
+  F16, F16_MASK, F16_POWER, F32, RUN_POSITIONS, RUN_SEQUENCES, exp1, exp4, integer, madd, max4, pointer, real, share, sum4, tanh4, validRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 
 const KEYS: i32 = 128
@@ -67,7 +67,11 @@ function partial(args: usize, worker: i32, row: i32, count: i32, kvHead: i32, sp
   const group = heads / kvHeads
   const queries = count * group
   const headBytes = <usize>headDim << 2
-  const keyStride = <usize>kvHeads * headBytes
+  const rowBytes = <usize>integer(args, 16)
+  const dtype = integer(args, 17)
+  const narrow = dtype != F32
+  // Where a run of keys or values is read from: the cache itself, or what is widened into scratch.
+  const keyStride = narrow ? headBytes : rowBytes
   const lowest = firstVisible(positionOf(row), window)
   const highest = positionOf(row + count - 1)
   if (<i64>split * splitLength > <i64>(highest - lowest)) return
@@ -77,6 +81,7 @@ function partial(args: usize, worker: i32, row: i32, count: i32, kvHead: i32, sp
   const scores = pointer(args, 4) + <usize>worker * <usize>integer(args, 5)
   const sums = scores + <usize>queries * <usize>(KEYS << 2)
   const states = sums + <usize>queries * headBytes
+  const wide = states + (((<usize>queries << 3) + 15) & ~15)
   memory.fill(sums, 0, <usize>queries * headBytes)
   for (let j = 0; j < queries; j++) {
     store<f32>(states + (<usize>j << 3), HIDDEN)
@@ -88,12 +93,17 @@ function partial(args: usize, worker: i32, row: i32, count: i32, kvHead: i32, sp
     // A run of positions wraps around the ring at most once.
     const slot = start % capacity
     const firstPart = min(length, capacity - slot)
-    const at = (base + <usize>slot) * keyStride + <usize>kvHead * headBytes
-    const wrapped = base * keyStride + <usize>kvHead * headBytes
-    scoreKeys(query, row, group, heads, kvHead, queries, headDim, keys + at, keyStride, firstPart, scores, scale)
+    let first = keys + rowAt(base + <usize>slot, rowBytes, kvHead, headDim, dtype)
+    let rest = keys + rowAt(base, rowBytes, kvHead, headDim, dtype)
+    if (narrow) {
+      widenRun(keys, base, slot, firstPart, length, rowBytes, kvHead, headDim, kvHeads * headDim, dtype, wide)
+      first = wide
+      rest = wide + <usize>firstPart * headBytes
+    }
+    scoreKeys(query, row, group, heads, kvHead, queries, headDim, first, keyStride, firstPart, scores, scale)
     if (firstPart < length) {
-      const rest = scores + (<usize>firstPart << 2)
-      scoreKeys(query, row, group, heads, kvHead, queries, headDim, keys + wrapped, keyStride, length - firstPart, rest, scale)
+      const later = scores + (<usize>firstPart << 2)
+      scoreKeys(query, row, group, heads, kvHead, queries, headDim, rest, keyStride, length - firstPart, later, scale)
     }
     for (let j = 0; j < queries; j++) {
       const line = scores + <usize>j * <usize>(KEYS << 2)
@@ -102,8 +112,14 @@ function partial(args: usize, worker: i32, row: i32, count: i32, kvHead: i32, sp
       hide(line, length, firstVisible(position, window) - start, position - start + 1)
       fold(line, length, sums + <usize>j * headBytes, headDim, states + (<usize>j << 3))
     }
-    addValues(scores, sums, queries, headDim, values + at, keyStride, 0, firstPart)
-    if (firstPart < length) addValues(scores, sums, queries, headDim, values + wrapped, keyStride, firstPart, length)
+    if (narrow) {
+      widenRun(values, base, slot, firstPart, length, rowBytes, kvHead, headDim, kvHeads * headDim, dtype, wide)
+    } else {
+      first = values + rowAt(base + <usize>slot, rowBytes, kvHead, headDim, dtype)
+      rest = values + rowAt(base, rowBytes, kvHead, headDim, dtype)
+    }
+    addValues(scores, sums, queries, headDim, first, keyStride, 0, firstPart)
+    if (firstPart < length) addValues(scores, sums, queries, headDim, rest, keyStride, firstPart, length)
   }
   const resultBytes = headBytes + 8
   for (let j = 0; j < queries; j++) {
@@ -111,6 +127,44 @@ function partial(args: usize, worker: i32, row: i32, count: i32, kvHead: i32, sp
     const result = results + (head * <usize>splits + <usize>split) * resultBytes
     memory.copy(result, sums + <usize>j * headBytes, headBytes)
     store<u64>(result + headBytes, load<u64>(states + (<usize>j << 3)))
+  }
+}
+
+/** Bytes before one head's values in a slot; of int8 rows, before its bytes. */
+// @ts-ignore: decorator
+@inline
+function rowAt(slot: usize, rowBytes: usize, kvHead: i32, headDim: i32, dtype: i32): usize {
+  const shift: usize = dtype == F32 ? 2 : dtype == F16 ? 1 : 0
+  return slot * rowBytes + (<usize>(kvHead * headDim) << shift)
+}
+
+/** One head of the slots of a run (which wraps around the ring after `firstPart`) as f32 rows at `to`. */
+function widenRun(
+  cache: usize, base: usize, slot: i32, firstPart: i32, length: i32, rowBytes: usize, kvHead: i32, headDim: i32,
+  width: i32, dtype: i32, to: usize,
+): void {
+  for (let k = 0; k < length; k++) {
+    const at = base + <usize>(k < firstPart ? slot + k : k - firstPart)
+    const from = cache + rowAt(at, rowBytes, kvHead, headDim, dtype)
+    if (dtype == F16) {
+      const mask = v128.load(F16_MASK)
+      const power = v128.load(F16_POWER)
+      for (let i: usize = 0; i < <usize>headDim; i += 4) {
+        v128.store(to + (i << 2), widenF16x4(from + (i << 1), mask, power))
+      }
+    } else {
+      widenBytes(from, cache + at * rowBytes + <usize>((width + 3) & ~3), kvHead * headDim, headDim, to)
+    }
+    to += <usize>headDim << 2
+  }
+}
+
+/** `first`: index in the row of the first value, which decides its scale; a head's length is a multiple of four. */
+function widenBytes(from: usize, scales: usize, first: i32, headDim: i32, to: usize): void {
+  for (let i = 0; i < headDim; i += 4) {
+    const wide = i32x4.extend_low_i16x8_s(i16x8.extend_low_i8x16_s(v128.load32_zero(from + <usize>i)))
+    const scale = v128.load32_splat(scales + (<usize>((first + i) >> 5) << 2))
+    v128.store(to + (<usize>i << 2), f32x4.mul(f32x4.convert_i32x4_s(wide), scale))
   }
 }
 

@@ -75,7 +75,8 @@ export function roundToBlocks(x: Float32Array): Float32Array {
   return rounded
 }
 
-function roundHalfEven(x: number): number {
+/** To the nearest whole number, ties to even. */
+export function roundHalfEven(x: number): number {
   const floor = Math.floor(x)
   const rest = x - floor
   if (rest !== 0.5) return Math.round(x)

@@ -203,8 +203,8 @@ export function weight(dtype: Dtype, stored: StoredTensor): readonly [Tensor, St
   return [persistentTensor('weight', `weight ${stored.encoding} ${dtype}`, stored.shape, dtype), stored]
 }
 
-export function cache(slots: number, width: number): Tensor {
-  return persistentTensor('cache', 'cache', [slots, width], 'f32')
+export function cache(slots: number, width: number, dtype: Dtype = 'f32'): Tensor {
+  return persistentTensor('cache', 'cache', [slots, width], dtype)
 }
 
 export interface Input {
