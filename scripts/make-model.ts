@@ -1,6 +1,6 @@
 // Writes a model with random weights in the shape of a published one, for benchmarks without a download:
 //
-//   npx node scripts/make-model.ts --shape 2b --type q4_0 --out model.gguf [--layers 4] [--head q6_k] [--seed 1]
+//   npx node scripts/make-model.ts --shape 2b --type q4_0 --out model.gguf [--layers 4] [--head q6_k] [--seed 1] [--part-megabytes 1900]
 //   npx node scripts/make-model.ts --shape 2b --type bf16 --out directory
 //
 // An --out that does not end in .gguf becomes a directory in Hugging Face's layout (f32, f16 or bf16).
@@ -65,7 +65,15 @@ function wholeNumber(text: string | undefined, name: string): number | undefined
 async function main(): Promise<void> {
   const text = { type: 'string' } as const
   const { values } = parseArgs({
-    options: { shape: text, type: text, out: text, layers: text, head: text, seed: text },
+    options: {
+      shape: text,
+      type: text,
+      out: text,
+      layers: text,
+      head: text,
+      seed: text,
+      'part-megabytes': text,
+    },
   })
   const { shape, type = 'q4_0', out } = values
   if (shape === undefined || out === undefined) {
@@ -81,6 +89,7 @@ async function main(): Promise<void> {
   let last: WriteProgress | undefined
   const options = {
     seed: wholeNumber(values.seed, 'seed'),
+    partBytes: (wholeNumber(values['part-megabytes'], 'part-megabytes') ?? Number.POSITIVE_INFINITY) * 1e6,
     embedding: values.head === undefined ? undefined : encodingOf(values.head),
     onProgress: (progress: WriteProgress) => {
       last = progress

@@ -12,7 +12,7 @@ import { toGguf } from './names.ts'
 import { type RandomEncoding, randomBlocks } from './random-blocks.ts'
 import { randomVocabulary, sentencePieceBytes } from './random-tokenizer.ts'
 import { type SafetensorsDtype, writeShards } from './safetensors-writer.node.ts'
-import type { TensorPlan, WriteOptions } from './tensor-writer.node.ts'
+import { planBytes, type TensorPlan, type WriteOptions } from './tensor-writer.node.ts'
 
 /** What to make: config.json's keys, and Hugging Face's name and the shape of every weight. */
 export interface RandomModel {
@@ -25,6 +25,8 @@ export interface RandomOptions extends WriteOptions {
   readonly seed?: number
   /** The embedding's encoding where it is another: llama.cpp's quantiser takes Q6_K there. */
   readonly embedding?: RandomEncoding
+  /** GGUF only: splits what is larger into files name-00001-of-0000N.gguf, as some browsers' engines need it. */
+  readonly partBytes?: number
 }
 
 const deviation = 0.02 // of all weights, about that of trained ones
@@ -72,7 +74,36 @@ export async function writeRandomGguf(
     const norm = shape.length === 1
     plans.push(randomPlan(stored, shape, norm ? 'F32' : matrix, `${options.seed ?? 1}`, norm ? 1 : 0))
   }
-  await writeGguf(path, metadata, plans, options)
+  const parts = intoParts(plans, options.partBytes ?? Number.POSITIVE_INFINITY)
+  if (parts.length === 1) return writeGguf(path, metadata, plans, options)
+  for (const [i, part] of parts.entries()) {
+    // As llama.cpp's gguf-split writes them: all else stands in the first part.
+    const own = new Map<string, GgufEntry>(i === 0 ? metadata : [])
+    own.set('split.no', { type: 'u16', value: i })
+    own.set('split.count', { type: 'u16', value: parts.length })
+    own.set('split.tensors.count', { type: 'i32', value: plans.length })
+    await writeGguf(partPath(path, i, parts.length), own, part, options)
+  }
+}
+
+function partPath(path: string, index: number, count: number): string {
+  const digits = (value: number): string => String(value).padStart(5, '0')
+  return path.replace(/\.gguf$/, `-${digits(index + 1)}-of-${digits(count)}.gguf`)
+}
+
+function intoParts<Plan extends TensorPlan>(plans: readonly Plan[], most: number): Plan[][] {
+  const parts: Plan[][] = [[]]
+  let bytes = 0
+  for (const plan of plans) {
+    const size = planBytes(plan)
+    if (bytes > 0 && bytes + size > most) {
+      parts.push([])
+      bytes = 0
+    }
+    parts[parts.length - 1].push(plan)
+    bytes += size
+  }
+  return parts
 }
 
 /** Writes a directory in Hugging Face's layout with a synthetic tokenizer.model. */
