@@ -11,6 +11,7 @@ interface Wllama {
 }
 interface Chunk {
   readonly choices?: ReadonlyArray<{ readonly finish_reason: string | null }>
+  readonly timings?: { readonly prompt_n: number }
 }
 
 const ENTRY = '/package/node_modules/@wllama/wllama/esm'
@@ -47,7 +48,11 @@ const calls: Calls = createCalls({
     if (kept > 0) throw new Error('wllama is not asked to go on from a long context')
     const options = { max_tokens: count, temperature: 0, ignore_eos: true, stream: true }
     const chunks = await wllama.createCompletion({ prompt: textOf(tokens), ...options })
-    for await (const { choices } of chunks) {
+    for await (const { choices, timings } of chunks) {
+      // Otherwise the rates would be of another prompt.
+      if (timings !== undefined && Math.abs(timings.prompt_n - tokens.length) > 2) {
+        throw new Error(`${tokens.length} words became ${timings.prompt_n} tokens`)
+      }
       if (choices?.length && !choices[0]!.finish_reason) onToken(0)
     }
   },
