@@ -2,7 +2,8 @@
 // turn (A B A B), each repetition in a process of its own:
 //
 //   npm run bench:peers -- [--quick] [--only q4_0,q8_0,bf16] [--threads 1,2] [--reps 3] [--no-browser]
-//                          [--engines gemma-ts,node-llama-cpp,wllama] [--no-long] [--no-tokenizer] [--keep FOLDER]
+//                          [--engines gemma-ts,node-llama-cpp,wllama] [--prompt 512] [--tokens 128] [--no-long]
+//                          [--no-tokenizer] [--keep FOLDER]
 //
 // It makes the files and installs the other engines in a scratch folder (.scratch/peers, some 10 GB) and leaves
 // them there for the next time. Progress goes to stderr, tables and one line of JSON to stdout, a picture to
@@ -73,7 +74,7 @@ const summaries = cells.flatMap((cell) => {
   const limit = ceilings.find(({ threads }) => threads === cell.threads)
   return summarise(cell, plan.prompt, work, limit) ?? []
 })
-console.log(`\n${describe(summaries)}`)
+console.log(`\n${describe(summaries, QUIET_CORES)}`)
 const long = describeLong(cells)
 if (long !== '') console.log(`\n${long}`)
 for (const { engine, where, type, threads, error } of cells) {
@@ -87,7 +88,10 @@ const processor = cpus()[0]?.model.trim() ?? process.arch
 const picture = join(plan.quick ? plan.scratch : join(ROOT, 'bench'), 'peers.svg')
 if (summaries.length > 0) {
   const what = plan.shape === '2b' ? 'Gemma 2B with random weights' : 'a small model with random weights'
-  const subtitle = `${what}; prompt of ${plan.prompt} tokens, answer of ${plan.tokens}; ${processor}, ${availableParallelism()} cores`
+  const disturbed = summaries.some(({ foreign }) => (foreign ?? 0) > QUIET_CORES)
+    ? ' DISTURBED by other work.'
+    : ''
+  const subtitle = `${what}; prompt of ${plan.prompt} tokens, answer of ${plan.tokens}; ${processor}, ${availableParallelism()} cores.${disturbed}`
   await writeFile(picture, drawPicture(summaries, subtitle))
   note(`picture: ${picture}`)
 }
@@ -115,7 +119,7 @@ function readPlan(): Plan {
   const { values } = parseArgs({
     options: {
       ...{ quick: flag, only: text, threads: text, reps: text, engines: text, keep: text },
-      ...{ 'no-browser': flag, 'no-long': flag, 'no-tokenizer': flag },
+      ...{ prompt: text, tokens: text, 'no-browser': flag, 'no-long': flag, 'no-tokenizer': flag },
     },
   })
   const quick = values.quick ?? false
@@ -134,8 +138,8 @@ function readPlan(): Plan {
     types: list(values.only, quick ? ['q4_0'] : ['q4_0', 'q8_0', 'bf16']),
     threads: list(values.threads, quick ? [cores.at(-1)!] : cores).map(number),
     reps: number(values.reps ?? (quick ? '1' : '3')),
-    prompt: quick ? 128 : 512,
-    tokens: quick ? 16 : 128,
+    prompt: number(values.prompt ?? (quick ? '128' : '512')),
+    tokens: number(values.tokens ?? (quick ? '16' : '128')),
     long: !quick && !values['no-long'],
     tokenizer: !quick && !values['no-tokenizer'],
     engines: list(values.engines, ['gemma-ts', 'node-llama-cpp', 'wllama']),

@@ -101,8 +101,11 @@ const HEAD = [
   ...['first token s', 'load s', 'peak MB', 'others’ cores'],
 ]
 
-/** One line per engine; ratios are against the first engine of the same place, weights and threads. */
-export function describe(summaries: readonly Summary[]): string {
+/**
+ * One line per engine; ratios are against the first engine of the same place, weights and threads. Rows during
+ * which other work held more than `limit` cores are marked.
+ */
+export function describe(summaries: readonly Summary[], limit: number): string {
   const percent = (share: number | undefined): string =>
     share === undefined ? '' : `${(100 * share).toFixed(0)} %`
   const rows = summaries.map((row) => {
@@ -116,10 +119,17 @@ export function describe(summaries: readonly Summary[]): string {
       ...[row.prefill.toFixed(1), percent(row.prefillShare), ratio(row.prefill, own.prefill)],
       ...[row.decode.toFixed(2), percent(row.decodeShare), ratio(row.decode, own.decode)],
       ...[(row.firstTokenMs / 1000).toFixed(2), (row.loadMs / 1000).toFixed(2)],
-      ...[(row.peakBytes / 1e6).toFixed(0), row.foreign?.toFixed(2) ?? '?'],
+      ...[
+        (row.peakBytes / 1e6).toFixed(0),
+        row.foreign === undefined ? '?' : row.foreign.toFixed(2) + (row.foreign > limit ? ' !' : ''),
+      ],
     ]
   })
-  return `${table([HEAD, ...rows])}\nratio: gemma-ts against this engine`
+  const disturbed = summaries.some(({ foreign }) => (foreign ?? 0) > limit)
+  const warning = disturbed
+    ? '\n!: disturbed by other work on this machine; such numbers compare nothing'
+    : ''
+  return `${table([HEAD, ...rows])}\nratio: gemma-ts against this engine${warning}`
 }
 
 export function describeLong(cells: readonly Cell[]): string {
