@@ -22,7 +22,7 @@ export interface LoadOptions {
   readonly contextLength?: number
   /** Answers that can grow at the same time, 1 to 16; each takes the memory of a context. Default: 1. */
   readonly sequences?: number
-  /** What keys and values of the context are kept in; 'f16' and 'int8' take a half and a quarter of the memory. Default: 'f32'. */
+  /** What keys and values of the context are kept in; 'f16' and 'int8' take a half and a quarter of the memory. Default: 'f32', or 'f16' where f32 would take more than 1 GB. */
   readonly cacheDtype?: CacheDtype
   readonly onProgress?: (progress: LoadProgress) => void
   readonly signal?: AbortSignal
