@@ -60,16 +60,17 @@ async function readRange(url: string, offset: number, into: Uint8Array, options:
     const before = done
     try {
       const response = await request(url, offset + done, into.byteLength - done, options)
-      if (response.status !== 206) {
+      const from = /^bytes (\d+)-/.exec(response.headers.get('content-range') ?? '')?.[1]
+      if (response.status !== 206 || (from !== undefined && Number(from) !== offset + done)) {
         await response.body?.cancel()
-        throw new GemmaError('network', `${url}: asked for a part, the server answered ${response.status}.`)
+        const what = response.status === 206 ? `bytes from ${from} on` : `status ${response.status}`
+        throw new GemmaError('network', `${url}: asked for bytes from ${offset + done} on, got ${what}.`)
       }
       const rest = into.subarray(done)
       await drain(response, (chunk, at) => {
-        if (at + chunk.byteLength > rest.byteLength) return false
-        rest.set(chunk, at)
-        done = before + at + chunk.byteLength
-        return true
+        rest.set(chunk.subarray(0, rest.byteLength - at), at)
+        done = Math.min(into.byteLength, before + at + chunk.byteLength)
+        return done < into.byteLength
       })
     } catch (cause) {
       if (cause instanceof GemmaError || options.signal?.aborted) throw failure(url, cause, options)
