@@ -24,6 +24,7 @@ const results: Record<string, unknown> = {}
 for (const [name, temperature] of Object.entries(CASES)) {
   const rates: Record<string, number[]> = { false: [], auto: [], true: [] }
   const share: Record<string, number> = {}
+  const offered: Record<string, number> = {}
   let texts = new Set<string>()
   for (let round = 0; round < Number(rounds); round++) {
     texts = new Set()
@@ -31,6 +32,7 @@ for (const [name, temperature] of Object.entries(CASES)) {
       const { tokens, timing, drafts } = await run(temperature, speculative)
       rates[`${speculative}`]!.push(timing.decodeTokensPerSecond)
       share[`${speculative}`] = drafts.offered > 0 ? drafts.accepted / drafts.offered : 0
+      offered[`${speculative}`] = drafts.offered
       texts.add(tokens.join())
     }
   }
@@ -38,13 +40,14 @@ for (const [name, temperature] of Object.entries(CASES)) {
   const same = texts.size === 1
   console.log(
     `${name.padEnd(14)} off ${off.toFixed(1)} tokens/s, auto ${auto.toFixed(1)} (${percent(auto / off)}, ` +
-      `${percent(share.auto!)} of guesses right), always ${on.toFixed(1)} (${percent(on / off)}, ` +
-      `${percent(share.true!)} right); ${same ? 'same text' : 'DIFFERENT TEXT'}`,
+      `${percent(share.auto!)} of ${offered.auto} guesses right), always ${on.toFixed(1)} (${percent(on / off)}, ` +
+      `${percent(share.true!)} of ${offered.true} right); ${same ? 'same text' : 'DIFFERENT TEXT'}`,
   )
   results[name] = {
     off: rounded(off),
     auto: rounded(auto),
     always: rounded(on),
+    offered,
     right: { auto: rounded(share.auto!), always: rounded(share.true!) },
     same,
   }

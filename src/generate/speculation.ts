@@ -30,13 +30,13 @@ const LAST_PATIENCE = 1024
 const MEMORY = 0.93
 
 export function createStepCosts(): StepCosts {
-  // The first run of each size compiles its plan, and is left out.
   const known = new Map<number, number>()
-  const seen = new Set<number>()
+  // The first run of one row, and the first of several, compile their plans: they are left out.
+  const compiled = new Set<boolean>()
   return {
     record(rows, milliseconds) {
-      if (!seen.has(rows)) {
-        seen.add(rows)
+      if (!compiled.has(rows > 1)) {
+        compiled.add(rows > 1)
         return
       }
       const old = known.get(rows)
