@@ -59,7 +59,8 @@ async function readWeights(files: FileSet, open: Open): Promise<Contents> {
   if (whole === undefined && (name === undefined || name.endsWith('.index.json'))) {
     return readIndexed(files, open, name ?? INDEX)
   }
-  const source = whole ?? (await need(open, name!, files.name))
+  const source = whole ?? (await open(name!))
+  if (source === undefined) throw new GemmaError('file', `There is no ${files.name}.`, 'Check the address.')
   const start = await readBytes(source, 0, Math.min(source.size, 4))
   if (String.fromCharCode(...start) === 'GGUF') {
     return ggufContents(await openParts(source, name ?? source.name, files, open))
