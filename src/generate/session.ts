@@ -84,7 +84,10 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
     return output
   }
 
-  /** The last token and the draft in one run; rows past the first disagreement leave nothing behind. */
+  /**
+   * The last token and the draft in one run. What lies in the cache past the first disagreement is what the
+   * draft would have needed: the next run compares tokens, and overwrites it.
+   */
   const verify = async ({ tokens, draft = [], sampling, signal }: Step): Promise<Choice[]> => {
     const from = tokens.length - 1
     const all = draft.length > 0 ? [...tokens, ...draft] : tokens
@@ -94,7 +97,6 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
       choices.push(choiceAt(output, i))
       if (choices[i]!.token !== draft[i]) break
     }
-    cached.length = from + choices.length
     return choices
   }
 
