@@ -174,15 +174,24 @@ describe('narrow caches', () => {
   test.each([
     ['f16', 1e-5],
     ['int8', 1e-3],
-  ] as const)('keys and values in %s change the distribution by less than %f nat', async (cacheDtype, limit) => {
-    for (const name of MODELS) {
-      await using exact = await Gemma.load(modelPath(name), { dtype: 'f32', threads: 1 })
-      await using narrow = await Gemma.load(modelPath(name), { dtype: 'f32', threads: 1, cacheDtype })
-      const { ids } = expectedOf(name).prompts.long!
-      const divergence = meanDivergence(await exact.logits(ids), await narrow.logits(ids), exact.config.vocabSize)
-      console.log(`${name}, ${cacheDtype} cache: KL = ${divergence.toExponential(2)} nat`)
-      expect(divergence).toBeLessThan(limit)
-      expect(narrow.memory().caches).toBeLessThan(exact.memory().caches * (cacheDtype === 'f16' ? 0.51 : 0.3))
-    }
-  })
+  ] as const)(
+    'keys and values in %s change the distribution by less than %f nat',
+    async (cacheDtype, limit) => {
+      for (const name of MODELS) {
+        await using exact = await Gemma.load(modelPath(name), { dtype: 'f32', threads: 1 })
+        await using narrow = await Gemma.load(modelPath(name), { dtype: 'f32', threads: 1, cacheDtype })
+        const { ids } = expectedOf(name).prompts.long!
+        const divergence = meanDivergence(
+          await exact.logits(ids),
+          await narrow.logits(ids),
+          exact.config.vocabSize,
+        )
+        console.log(`${name}, ${cacheDtype} cache: KL = ${divergence.toExponential(2)} nat`)
+        expect(divergence).toBeLessThan(limit)
+        expect(narrow.memory().caches).toBeLessThan(
+          exact.memory().caches * (cacheDtype === 'f16' ? 0.51 : 0.3),
+        )
+      }
+    },
+  )
 })
