@@ -19,7 +19,7 @@ import { parseArgs } from 'node:util'
 import { type Ceilings, describeCeilings, measureCeilings } from './ceilings.ts'
 import { findChromium } from './chromium.ts'
 import { type Engine, inChild, inPage, type StartEngine } from './peers/engine.ts'
-import { foreignCores, snapshot, undisturbed } from './peers/noise.ts'
+import { foreignCores, snapshot, undisturbed, untilQuiet } from './peers/noise.ts'
 import { drawPicture } from './peers/picture.ts'
 import { prepareModel, prepareOwn, preparePeer, SHAPES, type Shape, VERSIONS } from './peers/prepare.ts'
 import type { Model, Timing } from './peers/prompt.ts'
@@ -282,6 +282,7 @@ async function longRun(start: StartEngine, model: Model, threads: number): Promi
   const samples: LongSample[] = []
   await withEngine(start, model, threads, 8192, async (engine) => {
     for (const context of LONG_CONTEXTS) {
+      if (noise.patience > 0) await untilQuiet(noise.limit, noise.patience)
       const before = snapshot()
       const timing = await engine.fill(context, context, LONG_TOKENS)
       samples.push({ context, ...rates(timing), foreign: foreignCores(before, snapshot()) })
