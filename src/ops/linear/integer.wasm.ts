@@ -220,6 +220,211 @@ function addInMemory(at: usize, kind: i32, dots: v128, z: usize, s: v128, m: v12
   v128.store(at, addBlock(kind, v128.load(at), dots, z, s, m))
 }
 
+/** One tile of four tokens against a group of eight rows, into sums [4, 8]; `few`: only the first two tokens. */
+// @ts-ignore: decorator
+@inline
+function tileSums(
+  kind: i32, mode: i32, few: bool, sums: usize, x: usize, z: usize, w: usize, s: usize, m: usize, blocks: usize,
+  offset: i32, mask: v128, f16Mask: v128, power: v128, ones: v128,
+): void {
+  const narrow = kind == INT4 || kind == INT4MIN
+  const half: usize = narrow ? 64 : 128
+  memory.fill(sums, 0, 128)
+  for (let block: usize = 0; block < blocks; block++) {
+    // Sums of pairs start at zero; the blocks' starting values are added when they are widened.
+    let a0 = mode == PAIRED ? i32x4.splat(0) : startOf(kind, offset, z)
+    let a1 = mode == PAIRED ? a0 : startOf(kind, offset, z + 8)
+    let a2 = mode == PAIRED ? a0 : startOf(kind, offset, z + 16)
+    let a3 = mode == PAIRED ? a0 : startOf(kind, offset, z + 24)
+    let b0 = a0
+    let b1 = a1
+    let b2 = a2
+    let b3 = a3
+    const stop = w + half
+    while (w < stop) {
+      const wa = v128.load(w)
+      const wb = narrow ? v128.load(w, 64) : v128.load(w, 128)
+      if (mode == PAIRED) {
+        const la = lowNibbles(wa, mask)
+        const ha = highNibbles(wa, mask)
+        const lb = lowNibbles(wb, mask)
+        const hb = highNibbles(wb, mask)
+        let p = v128.load32_splat(x)
+        a0 = i16x8.add(a0, dotPairs(p, la))
+        b0 = i16x8.add(b0, dotPairs(p, lb))
+        p = v128.load32_splat(x, 16)
+        a0 = i16x8.add(a0, dotPairs(p, ha))
+        b0 = i16x8.add(b0, dotPairs(p, hb))
+        p = v128.load32_splat(x, 4)
+        a1 = i16x8.add(a1, dotPairs(p, la))
+        b1 = i16x8.add(b1, dotPairs(p, lb))
+        p = v128.load32_splat(x, 20)
+        a1 = i16x8.add(a1, dotPairs(p, ha))
+        b1 = i16x8.add(b1, dotPairs(p, hb))
+        if (!few) {
+          p = v128.load32_splat(x, 8)
+          a2 = i16x8.add(a2, dotPairs(p, la))
+          b2 = i16x8.add(b2, dotPairs(p, lb))
+          p = v128.load32_splat(x, 24)
+          a2 = i16x8.add(a2, dotPairs(p, ha))
+          b2 = i16x8.add(b2, dotPairs(p, hb))
+          p = v128.load32_splat(x, 12)
+          a3 = i16x8.add(a3, dotPairs(p, la))
+          b3 = i16x8.add(b3, dotPairs(p, lb))
+          p = v128.load32_splat(x, 28)
+          a3 = i16x8.add(a3, dotPairs(p, ha))
+          b3 = i16x8.add(b3, dotPairs(p, hb))
+        }
+        x += 32
+      } else if (narrow && mode == QUAD) {
+        const la = lowNibbles(wa, mask)
+        const ha = highNibbles(wa, mask)
+        const lb = lowNibbles(wb, mask)
+        const hb = highNibbles(wb, mask)
+        let p = v128.load32_splat(x)
+        let q = v128.load32_splat(x, 16)
+        a0 = dot8(q, ha, dot8(p, la, a0))
+        b0 = dot8(q, hb, dot8(p, lb, b0))
+        p = v128.load32_splat(x, 4)
+        q = v128.load32_splat(x, 20)
+        a1 = dot8(q, ha, dot8(p, la, a1))
+        b1 = dot8(q, hb, dot8(p, lb, b1))
+        if (!few) {
+          p = v128.load32_splat(x, 8)
+          q = v128.load32_splat(x, 24)
+          a2 = dot8(q, ha, dot8(p, la, a2))
+          b2 = dot8(q, hb, dot8(p, lb, b2))
+          p = v128.load32_splat(x, 12)
+          q = v128.load32_splat(x, 28)
+          a3 = dot8(q, ha, dot8(p, la, a3))
+          b3 = dot8(q, hb, dot8(p, lb, b3))
+        }
+        x += 32
+      } else if (mode == QUAD) {
+        let p = v128.load32_splat(x)
+        a0 = dot8(p, wa, a0)
+        b0 = dot8(p, wb, b0)
+        p = v128.load32_splat(x, 4)
+        a1 = dot8(p, wa, a1)
+        b1 = dot8(p, wb, b1)
+        if (!few) {
+          p = v128.load32_splat(x, 8)
+          a2 = dot8(p, wa, a2)
+          b2 = dot8(p, wb, b2)
+          p = v128.load32_splat(x, 12)
+          a3 = dot8(p, wa, a3)
+          b3 = dot8(p, wb, b3)
+        }
+        x += 16
+      } else {
+        const la = narrow ? lowNibbles(wa, mask) : wa
+        const lb = narrow ? lowNibbles(wb, mask) : wb
+        let wl = i16x8.extend_low_i8x16_s(la)
+        let wm = i16x8.extend_low_i8x16_s(lb)
+        let p = v128.load32_splat(x)
+        a0 = dot16(p, wl, a0)
+        b0 = dot16(p, wm, b0)
+        p = v128.load32_splat(x, 4)
+        a1 = dot16(p, wl, a1)
+        b1 = dot16(p, wm, b1)
+        if (!few) {
+          p = v128.load32_splat(x, 8)
+          a2 = dot16(p, wl, a2)
+          b2 = dot16(p, wm, b2)
+          p = v128.load32_splat(x, 12)
+          a3 = dot16(p, wl, a3)
+          b3 = dot16(p, wm, b3)
+        }
+        wl = i16x8.extend_high_i8x16_s(la)
+        wm = i16x8.extend_high_i8x16_s(lb)
+        p = v128.load32_splat(x, 16)
+        a0 = dot16(p, wl, a0)
+        b0 = dot16(p, wm, b0)
+        p = v128.load32_splat(x, 20)
+        a1 = dot16(p, wl, a1)
+        b1 = dot16(p, wm, b1)
+        if (!few) {
+          p = v128.load32_splat(x, 24)
+          a2 = dot16(p, wl, a2)
+          b2 = dot16(p, wm, b2)
+          p = v128.load32_splat(x, 28)
+          a3 = dot16(p, wl, a3)
+          b3 = dot16(p, wm, b3)
+        }
+        x += 32
+        if (narrow) {
+          const ha = highNibbles(wa, mask)
+          const hb = highNibbles(wb, mask)
+          wl = i16x8.extend_low_i8x16_s(ha)
+          wm = i16x8.extend_low_i8x16_s(hb)
+          p = v128.load32_splat(x)
+          a0 = dot16(p, wl, a0)
+          b0 = dot16(p, wm, b0)
+          p = v128.load32_splat(x, 4)
+          a1 = dot16(p, wl, a1)
+          b1 = dot16(p, wm, b1)
+          if (!few) {
+            p = v128.load32_splat(x, 8)
+            a2 = dot16(p, wl, a2)
+            b2 = dot16(p, wm, b2)
+            p = v128.load32_splat(x, 12)
+            a3 = dot16(p, wl, a3)
+            b3 = dot16(p, wm, b3)
+          }
+          wl = i16x8.extend_high_i8x16_s(ha)
+          wm = i16x8.extend_high_i8x16_s(hb)
+          p = v128.load32_splat(x, 16)
+          a0 = dot16(p, wl, a0)
+          b0 = dot16(p, wm, b0)
+          p = v128.load32_splat(x, 20)
+          a1 = dot16(p, wl, a1)
+          b1 = dot16(p, wm, b1)
+          if (!few) {
+            p = v128.load32_splat(x, 24)
+            a2 = dot16(p, wl, a2)
+            b2 = dot16(p, wm, b2)
+            p = v128.load32_splat(x, 28)
+            a3 = dot16(p, wl, a3)
+            b3 = dot16(p, wm, b3)
+          }
+          x += 32
+        }
+      }
+      w += 16
+    }
+    w += half
+    if (mode == PAIRED) {
+      a0 = widenPairs(a0, ones, kind, z)
+      b0 = widenPairs(b0, ones, kind, z)
+      a1 = widenPairs(a1, ones, kind, z + 8)
+      b1 = widenPairs(b1, ones, kind, z + 8)
+      if (!few) {
+        a2 = widenPairs(a2, ones, kind, z + 16)
+        b2 = widenPairs(b2, ones, kind, z + 16)
+        a3 = widenPairs(a3, ones, kind, z + 24)
+        b3 = widenPairs(b3, ones, kind, z + 24)
+      }
+    }
+    const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
+    const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
+    const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
+    const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
+    addInMemory(sums, kind, a0, z, sa, ma)
+    addInMemory(sums + 16, kind, b0, z, sb, mb)
+    addInMemory(sums + 32, kind, a1, z + 8, sa, ma)
+    addInMemory(sums + 48, kind, b1, z + 8, sb, mb)
+    if (!few) {
+      addInMemory(sums + 64, kind, a2, z + 16, sa, ma)
+      addInMemory(sums + 80, kind, b2, z + 16, sb, mb)
+      addInMemory(sums + 96, kind, a3, z + 24, sa, ma)
+      addInMemory(sums + 112, kind, b3, z + 24, sb, mb)
+    }
+    s += 16
+    m += 16
+    z += 8 * TILE
+  }
+}
+
 /** Eleventh argument: 128 bytes of scratch per worker for the f32 sums. */
 // @ts-ignore: decorator
 @inline
@@ -249,188 +454,17 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const end = share(groups, worker + 1, workers)
   for (let group = share(groups, worker, workers); group < end; group++) {
     for (let tile = 0; tile < tiles; tile++) {
-      memory.fill(sums, 0, 128)
-      let x = data + <usize>tile * tileBytes
-      let z = activationScales + <usize>tile * tileScaleBytes
-      let w = weights + <usize>group * blocks * 2 * half
-      let s = scales + <usize>group * blocks * 16
-      let m = minima + <usize>group * blocks * 16
-      for (let block: usize = 0; block < blocks; block++) {
-        // Sums of pairs start at zero; the blocks' starting values are added when they are widened.
-        let a0 = mode == PAIRED ? i32x4.splat(0) : startOf(kind, offset, z)
-        let a1 = mode == PAIRED ? a0 : startOf(kind, offset, z + 8)
-        let a2 = mode == PAIRED ? a0 : startOf(kind, offset, z + 16)
-        let a3 = mode == PAIRED ? a0 : startOf(kind, offset, z + 24)
-        let b0 = a0
-        let b1 = a1
-        let b2 = a2
-        let b3 = a3
-        const stop = w + half
-        while (w < stop) {
-          const wa = v128.load(w)
-          const wb = narrow ? v128.load(w, 64) : v128.load(w, 128)
-          if (mode == PAIRED) {
-            const la = lowNibbles(wa, mask)
-            const ha = highNibbles(wa, mask)
-            const lb = lowNibbles(wb, mask)
-            const hb = highNibbles(wb, mask)
-            let p = v128.load32_splat(x)
-            a0 = i16x8.add(a0, dotPairs(p, la))
-            b0 = i16x8.add(b0, dotPairs(p, lb))
-            p = v128.load32_splat(x, 16)
-            a0 = i16x8.add(a0, dotPairs(p, ha))
-            b0 = i16x8.add(b0, dotPairs(p, hb))
-            p = v128.load32_splat(x, 4)
-            a1 = i16x8.add(a1, dotPairs(p, la))
-            b1 = i16x8.add(b1, dotPairs(p, lb))
-            p = v128.load32_splat(x, 20)
-            a1 = i16x8.add(a1, dotPairs(p, ha))
-            b1 = i16x8.add(b1, dotPairs(p, hb))
-            p = v128.load32_splat(x, 8)
-            a2 = i16x8.add(a2, dotPairs(p, la))
-            b2 = i16x8.add(b2, dotPairs(p, lb))
-            p = v128.load32_splat(x, 24)
-            a2 = i16x8.add(a2, dotPairs(p, ha))
-            b2 = i16x8.add(b2, dotPairs(p, hb))
-            p = v128.load32_splat(x, 12)
-            a3 = i16x8.add(a3, dotPairs(p, la))
-            b3 = i16x8.add(b3, dotPairs(p, lb))
-            p = v128.load32_splat(x, 28)
-            a3 = i16x8.add(a3, dotPairs(p, ha))
-            b3 = i16x8.add(b3, dotPairs(p, hb))
-            x += 32
-          } else if (narrow && mode == QUAD) {
-            const la = lowNibbles(wa, mask)
-            const ha = highNibbles(wa, mask)
-            const lb = lowNibbles(wb, mask)
-            const hb = highNibbles(wb, mask)
-            let p = v128.load32_splat(x)
-            let q = v128.load32_splat(x, 16)
-            a0 = dot8(q, ha, dot8(p, la, a0))
-            b0 = dot8(q, hb, dot8(p, lb, b0))
-            p = v128.load32_splat(x, 4)
-            q = v128.load32_splat(x, 20)
-            a1 = dot8(q, ha, dot8(p, la, a1))
-            b1 = dot8(q, hb, dot8(p, lb, b1))
-            p = v128.load32_splat(x, 8)
-            q = v128.load32_splat(x, 24)
-            a2 = dot8(q, ha, dot8(p, la, a2))
-            b2 = dot8(q, hb, dot8(p, lb, b2))
-            p = v128.load32_splat(x, 12)
-            q = v128.load32_splat(x, 28)
-            a3 = dot8(q, ha, dot8(p, la, a3))
-            b3 = dot8(q, hb, dot8(p, lb, b3))
-            x += 32
-          } else if (mode == QUAD) {
-            let p = v128.load32_splat(x)
-            a0 = dot8(p, wa, a0)
-            b0 = dot8(p, wb, b0)
-            p = v128.load32_splat(x, 4)
-            a1 = dot8(p, wa, a1)
-            b1 = dot8(p, wb, b1)
-            p = v128.load32_splat(x, 8)
-            a2 = dot8(p, wa, a2)
-            b2 = dot8(p, wb, b2)
-            p = v128.load32_splat(x, 12)
-            a3 = dot8(p, wa, a3)
-            b3 = dot8(p, wb, b3)
-            x += 16
-          } else {
-            const la = narrow ? lowNibbles(wa, mask) : wa
-            const lb = narrow ? lowNibbles(wb, mask) : wb
-            let wl = i16x8.extend_low_i8x16_s(la)
-            let wm = i16x8.extend_low_i8x16_s(lb)
-            let p = v128.load32_splat(x)
-            a0 = dot16(p, wl, a0)
-            b0 = dot16(p, wm, b0)
-            p = v128.load32_splat(x, 4)
-            a1 = dot16(p, wl, a1)
-            b1 = dot16(p, wm, b1)
-            p = v128.load32_splat(x, 8)
-            a2 = dot16(p, wl, a2)
-            b2 = dot16(p, wm, b2)
-            p = v128.load32_splat(x, 12)
-            a3 = dot16(p, wl, a3)
-            b3 = dot16(p, wm, b3)
-            wl = i16x8.extend_high_i8x16_s(la)
-            wm = i16x8.extend_high_i8x16_s(lb)
-            p = v128.load32_splat(x, 16)
-            a0 = dot16(p, wl, a0)
-            b0 = dot16(p, wm, b0)
-            p = v128.load32_splat(x, 20)
-            a1 = dot16(p, wl, a1)
-            b1 = dot16(p, wm, b1)
-            p = v128.load32_splat(x, 24)
-            a2 = dot16(p, wl, a2)
-            b2 = dot16(p, wm, b2)
-            p = v128.load32_splat(x, 28)
-            a3 = dot16(p, wl, a3)
-            b3 = dot16(p, wm, b3)
-            x += 32
-            if (narrow) {
-              const ha = highNibbles(wa, mask)
-              const hb = highNibbles(wb, mask)
-              wl = i16x8.extend_low_i8x16_s(ha)
-              wm = i16x8.extend_low_i8x16_s(hb)
-              p = v128.load32_splat(x)
-              a0 = dot16(p, wl, a0)
-              b0 = dot16(p, wm, b0)
-              p = v128.load32_splat(x, 4)
-              a1 = dot16(p, wl, a1)
-              b1 = dot16(p, wm, b1)
-              p = v128.load32_splat(x, 8)
-              a2 = dot16(p, wl, a2)
-              b2 = dot16(p, wm, b2)
-              p = v128.load32_splat(x, 12)
-              a3 = dot16(p, wl, a3)
-              b3 = dot16(p, wm, b3)
-              wl = i16x8.extend_high_i8x16_s(ha)
-              wm = i16x8.extend_high_i8x16_s(hb)
-              p = v128.load32_splat(x, 16)
-              a0 = dot16(p, wl, a0)
-              b0 = dot16(p, wm, b0)
-              p = v128.load32_splat(x, 20)
-              a1 = dot16(p, wl, a1)
-              b1 = dot16(p, wm, b1)
-              p = v128.load32_splat(x, 24)
-              a2 = dot16(p, wl, a2)
-              b2 = dot16(p, wm, b2)
-              p = v128.load32_splat(x, 28)
-              a3 = dot16(p, wl, a3)
-              b3 = dot16(p, wm, b3)
-              x += 32
-            }
-          }
-          w += 16
-        }
-        w += half
-        if (mode == PAIRED) {
-          a0 = widenPairs(a0, ones, kind, z)
-          b0 = widenPairs(b0, ones, kind, z)
-          a1 = widenPairs(a1, ones, kind, z + 8)
-          b1 = widenPairs(b1, ones, kind, z + 8)
-          a2 = widenPairs(a2, ones, kind, z + 16)
-          b2 = widenPairs(b2, ones, kind, z + 16)
-          a3 = widenPairs(a3, ones, kind, z + 24)
-          b3 = widenPairs(b3, ones, kind, z + 24)
-        }
-        const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
-        const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
-        const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
-        const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
-        addInMemory(sums, kind, a0, z, sa, ma)
-        addInMemory(sums + 16, kind, b0, z, sb, mb)
-        addInMemory(sums + 32, kind, a1, z + 8, sa, ma)
-        addInMemory(sums + 48, kind, b1, z + 8, sb, mb)
-        addInMemory(sums + 64, kind, a2, z + 16, sa, ma)
-        addInMemory(sums + 80, kind, b2, z + 16, sb, mb)
-        addInMemory(sums + 96, kind, a3, z + 24, sa, ma)
-        addInMemory(sums + 112, kind, b3, z + 24, sb, mb)
-        s += 16
-        m += 16
-        z += 8 * TILE
-      }
       const tokens = min(TILE, rows - tile * TILE)
+      const x = data + <usize>tile * tileBytes
+      const z = activationScales + <usize>tile * tileScaleBytes
+      const w = weights + <usize>group * blocks * 2 * half
+      const s = scales + <usize>group * blocks * 16
+      const m = minima + <usize>group * blocks * 16
+      if (tokens > 2) {
+        tileSums(kind, mode, false, sums, x, z, w, s, m, blocks, offset, mask, f16Mask, power, ones)
+      } else {
+        tileSums(kind, mode, true, sums, x, z, w, s, m, blocks, offset, mask, f16Mask, power, ones)
+      }
       for (let t = 0; t < tokens; t++) {
         const y = out + <usize>(tile * TILE + t) * (<usize>count << 2)
         for (let h = 0; h < 2; h++) {
