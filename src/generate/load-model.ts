@@ -231,7 +231,7 @@ function checkMemory(
   const narrower = (['bf16', 'int8', 'int4'] as const).find((dtype) => {
     const narrow = ({ shape }: ParameterSpec): Dtype => dtypeFor(dtype, 'F32', shape.length)
     return (
-      total(memoryNeeded(config, narrow, contextLength, sequences, cacheDtype)) <=
+      total(memoryNeeded(config, narrow, contextLength, sequences)) <=
       Math.min(budget, needed - 1)
     )
   })
