@@ -230,10 +230,7 @@ function checkMemory(
   const gigabytes = (bytes: number): string => `${(bytes / 1e9).toFixed(1)} GB`
   const narrower = (['bf16', 'int8', 'int4'] as const).find((dtype) => {
     const narrow = ({ shape }: ParameterSpec): Dtype => dtypeFor(dtype, 'F32', shape.length)
-    return (
-      total(memoryNeeded(config, narrow, contextLength, sequences)) <=
-      Math.min(budget, needed - 1)
-    )
+    return total(memoryNeeded(config, narrow, contextLength, sequences)) <= Math.min(budget, needed - 1)
   })
   throw new GemmaError(
     'memory',
