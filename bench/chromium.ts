@@ -3,7 +3,7 @@
 // headers that isolate a page from other origins. Knows nothing about what the page does. Node only.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createReadStream, existsSync } from 'node:fs'
+import { createReadStream, existsSync, rmSync } from 'node:fs'
 import { mkdtemp, readFile, rm, stat } from 'node:fs/promises'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { stripTypeScriptTypes } from 'node:module'
@@ -76,7 +76,15 @@ export async function openPage(options: PageOptions): Promise<Page> {
   const child = spawn(chromium, [...FLAGS, `--user-data-dir=${profile}`, address], { stdio: 'ignore' })
   child.once('exit', () => desk.fail(new Error('Chromium ended.')))
   child.once('error', desk.fail)
-  const close = (): Promise<void> => shut(child, server, profile)
+  const kill = (): void => {
+    child.kill()
+    rmSync(profile, { recursive: true, force: true })
+  }
+  process.once('exit', kill)
+  const close = (): Promise<void> => {
+    process.off('exit', kill)
+    return shut(child, server, profile)
+  }
   const patience = setTimeout(() => desk.fail(new Error('Chromium did not open the page.')), PATIENCE_MS)
   try {
     await desk.ready

@@ -53,6 +53,8 @@ interface Contender {
 }
 
 const plan = readPlan()
+// Engines end with this process (chromium.ts, child.ts).
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 const noise = { limit: QUIET_CORES, attempts: plan.quick ? 1 : 3, patience: plan.quick ? 0 : 60 }
 await mkdir(plan.scratch, { recursive: true })
 const { contenders, bytes, missing } = await prepareContenders()

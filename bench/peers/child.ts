@@ -5,6 +5,8 @@ import { type Adapter, createCalls } from './prompt.ts'
 /** Serves the parent process until it lets go. */
 export function serve(adapter: Adapter): void {
   const calls = createCalls(adapter) as unknown as Record<string, (...args: unknown[]) => Promise<unknown>>
+  // However the parent ends, nothing stays behind.
+  process.once('disconnect', () => process.exit())
   process.on('message', async ({ name, args }: { name: string; args: unknown[] }) => {
     try {
       const value = await calls[name]!(...args)
