@@ -28,7 +28,7 @@ export interface LoadOptions {
   readonly signal?: AbortSignal
 }
 
-const DTYPES: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int4']
+const DTYPES: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int8row', 'int4']
 const CACHE_DTYPES: readonly CacheDtype[] = ['f32', 'f16', 'int8']
 const MOST_THREADS = 256
 

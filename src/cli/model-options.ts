@@ -6,6 +6,7 @@ import { throwIfAborted } from '../error.ts'
 import type { Gemma } from '../gemma.ts'
 import type { WeightDtype } from '../generate/load-model.ts'
 import type { GenerateOptions } from '../generate/options.ts'
+import type { CacheDtype } from '../graph/dtype.ts'
 import type { Interrupts } from './interrupt.ts'
 import { decimal, repeated, wholeNumber } from './option-values.ts'
 import { note } from './output.ts'
@@ -17,6 +18,7 @@ export interface LoadFlags {
   readonly dtype?: WeightDtype
   readonly threads?: number
   readonly context?: number
+  readonly cache?: CacheDtype
   readonly quiet?: boolean
 }
 
@@ -39,10 +41,17 @@ export function addLoadOptions(command: Command): Command {
       new Option(
         '--dtype <type>',
         'precision of the weights in memory; auto keeps what the file has',
-      ).choices(['auto', 'f32', 'bf16', 'int8', 'int4']),
+      ).choices(['auto', 'f32', 'bf16', 'int8', 'int8row', 'int4']),
     )
     .option('--threads <n>', 'worker threads; default: one for each core', wholeNumber(0, 256))
     .option('--context <n>', 'tokens of prompt and answer together', wholeNumber(2))
+    .addOption(
+      new Option('--cache <type>', 'precision of the context’s keys and values').choices([
+        'f32',
+        'f16',
+        'int8',
+      ]),
+    )
     .option('-q, --quiet', 'no progress and no figures')
 }
 
@@ -107,10 +116,10 @@ export async function withModel<T>(
 ): Promise<T> {
   const path = await fetchModel(source, flags, interrupts)
   const { load } = await import('../load.node.ts')
-  const { device, dtype, threads, context: contextLength, quiet } = flags
+  const { device, dtype, threads, context: contextLength, cache: cacheDtype, quiet } = flags
   const progress = createProgress('Loading', { unit: 'bytes', quiet })
   const gemma = await load(path, {
-    ...{ device, dtype, threads, contextLength },
+    ...{ device, dtype, threads, contextLength, cacheDtype },
     signal: interrupts.signal,
     onProgress: ({ bytes, totalBytes }) => progress.update(bytes, totalBytes),
   }).finally(() => progress.end())

@@ -15,8 +15,11 @@ import { createParameters, type ParameterSpec, type Parameters, parameterSpecs }
 import type { Checkpoint, Encoding, StoredTensor } from '../weights/checkpoint.ts'
 import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
 
-/** 'auto' keeps what the file has; 'f32' widens weights and keeps activations in float32 too. */
-export type WeightDtype = 'auto' | 'f32' | 'bf16' | 'int8' | 'int4'
+/**
+ * 'auto' keeps what the file has; 'f32' widens weights and keeps activations in float32 too. 'int8' has a scale for
+ * each 32 values, 'int8row' one for each row, as Google's quantised checkpoints.
+ */
+export type WeightDtype = 'auto' | 'f32' | 'bf16' | 'int8' | 'int8row' | 'int4'
 
 export interface LoadProgress {
   readonly phase: 'download' | 'load'

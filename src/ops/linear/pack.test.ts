@@ -12,7 +12,7 @@ import { INLINE, runOf, VARIANTS, type Variant, wasmFor } from '../testing/harne
 import { decoded, normals, randomStored, seeded, storedTensor, storedValues } from '../testing/stored.ts'
 
 const ENCODINGS = Object.keys(blockSizes) as Encoding[]
-const WANTED: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int4']
+const WANTED: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int8row', 'int4']
 
 /** Loads a matrix into a dtype and reads rows back through embed. */
 async function loaded(
