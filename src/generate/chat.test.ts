@@ -54,4 +54,20 @@ describe('a conversation that outgrows the context', () => {
       expect((error as GemmaError).message).toContain('13 tokens')
     }
   })
+
+  test('is cut so rarely that most turns find the last prompt in the cache', () => {
+    const history: ChatMessage[] = []
+    let before: readonly unknown[] = []
+    let kept = 0
+    for (let i = 0; i < 60; i++) {
+      history.push(turn('user', 5))
+      const { tokens } = chatPrompt(tokenizer, history, 200, 20)
+      expect(tokens.length).toBeLessThanOrEqual(180)
+      if (before.every((token, at) => token === tokens[at])) kept++
+      before = tokens
+      history.push(turn('assistant', 6))
+    }
+    // A turn takes 15 tokens; each cut frees 80.
+    expect(kept).toBeGreaterThan(45)
+  })
 })

@@ -8,7 +8,8 @@ import type { IntegerVariant } from '../../ops/lowering.ts'
 import type { Backend, Plan } from '../backend.ts'
 import { CALL_WORDS } from './control.ts'
 import { kernelNames } from './execute.ts'
-import { loadTensor, STAGING_BYTES } from './load.ts'
+import { type LoaderAccess, loadTensor, STAGING_BYTES } from './load.ts'
+import { createMemory, grow, LARGEST_MEMORY } from './memory.ts'
 import { createPool } from './pool.ts'
 import {
   align,
@@ -40,23 +41,6 @@ export interface WasmBackendOptions {
   readonly memoryLimit?: number
 }
 
-/** The words of a raw kernel call: numbers are integers or addresses. */
-export interface RawCall {
-  readonly kernel: string
-  readonly memory: number
-  readonly words: readonly number[]
-}
-
-/** What the loader may do inside the backend. */
-export interface LoaderAccess {
-  readonly kernels: Kernels
-  placementOf(tensor: Tensor): Placement
-  bytesAt(memory: number, address: number, length: number): Uint8Array
-  /** Address of scratch in a memory, at least STAGING_BYTES long. */
-  stagingAddress(memory: number): number
-  runRaw(call: RawCall, slot: number): Promise<void>
-}
-
 interface WasmPlan extends Plan {
   readonly program: Program
   readonly address: number
@@ -76,8 +60,6 @@ const FIRST_ADDRESS = 65536
 const PROGRAM_BYTES = 4 << 20
 /** Two raw calls may be under way: their words lie at the start of the program room. */
 const RAW_BYTES = 512
-const PAGE = 65536
-const LARGEST_MEMORY = 65536 * PAGE
 
 export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
   const loaded = await loadKernels(options.build)
@@ -341,43 +323,4 @@ function tooLarge({ name, role }: Tensor, bytes: number): GemmaError {
     `The tensor ${name} takes ${bytes} bytes, more than one WebAssembly memory of 4 GiB can hold.`,
     role === 'cache' ? 'Choose a shorter contextLength.' : 'Choose a narrower dtype.',
   )
-}
-
-function createMemory(bytes: number): WebAssembly.Memory {
-  const initial = Math.ceil(bytes / PAGE)
-  try {
-    const memory = new WebAssembly.Memory({ initial, maximum: 65536, shared: true })
-    writeConstants(memory)
-    return memory
-  } catch (cause) {
-    throw new GemmaError(
-      'memory',
-      `This engine could not set aside ${(bytes / 1e9).toFixed(2)} GB of memory.`,
-      'Close other programs, choose a narrower dtype (int4), or a shorter contextLength.',
-      { cause },
-    )
-  }
-}
-
-/** Constants of the kernels' inner loops (runtime.wasm.ts). */
-function writeConstants({ buffer }: WebAssembly.Memory): void {
-  new Uint8Array(buffer, 1152, 16).fill(0x0f)
-  new Uint32Array(buffer, 1168, 4).fill(0x8fffffff)
-  new Float32Array(buffer, 1184, 4).fill(2 ** 112)
-  new Int16Array(buffer, 1200, 8).fill(1)
-}
-
-function grow(memory: WebAssembly.Memory, bytes: number): void {
-  const pages = Math.ceil((bytes - memory.buffer.byteLength) / PAGE)
-  if (pages <= 0) return
-  try {
-    memory.grow(pages)
-  } catch (cause) {
-    throw new GemmaError(
-      'memory',
-      `A memory could not grow by ${pages * PAGE} bytes for this request.`,
-      'Use a shorter prompt, or load the model with a shorter contextLength.',
-      { cause },
-    )
-  }
 }

@@ -7,7 +7,25 @@ import { matrixSize, type Tensor } from '../../graph/tape.ts'
 import { packingOrder } from '../../ops/lowering.ts'
 import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
 import { decodeRows } from '../../weights/encodings.ts'
-import type { LoaderAccess } from './backend.ts'
+import type { Placement } from './program.ts'
+import type { Kernels } from './variant.ts'
+
+/** The words of a raw kernel call: numbers are integers or addresses. */
+export interface RawCall {
+  readonly kernel: string
+  readonly memory: number
+  readonly words: readonly number[]
+}
+
+/** What the loader may do inside the backend. */
+export interface LoaderAccess {
+  readonly kernels: Kernels
+  placementOf(tensor: Tensor): Placement
+  bytesAt(memory: number, address: number, length: number): Uint8Array
+  /** Address of scratch in a memory, at least STAGING_BYTES long. */
+  stagingAddress(memory: number): number
+  runRaw(call: RawCall, slot: number): Promise<void>
+}
 
 /** Two stretches of stored rows and two of widened rows. */
 export const STAGING_BYTES: number = 48 << 20

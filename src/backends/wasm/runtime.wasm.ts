@@ -22,6 +22,9 @@ export const NIBBLE_MASK: usize = 1152
 export const F16_MASK: usize = 1168
 export const F16_POWER: usize = 1184
 export const ONES: usize = 1200
+export const EXP_CONSTANTS: usize = 1216 // thirteen vectors, to 1424
+/** Constants of GELU: 0.044715 and −2√(2/π). */
+export const GELU_CONSTANTS: usize = 1424
 
 // Codes of dtypes (graph/dtype.ts).
 export const F32: i32 = 0
@@ -88,21 +91,28 @@ export function max4(v: v128): f32 {
   )
 }
 
+/** The i-th vector of the constants of exp4 (backend.ts writes them in this order). */
+// @ts-ignore: decorator
+@inline
+function expConstant(i: usize): v128 {
+  return v128.load(EXP_CONSTANTS + (i << 4))
+}
+
 /** eˣ to about 1e-7 relative: 2ⁿ · P(x − n·ln 2), the polynomial of Cephes' expf. Below −87 it gives ~1e-38. */
 // @ts-ignore: decorator
 @inline
 export function exp4(value: v128): v128 {
-  const x = f32x4.min(f32x4.max(value, f32x4.splat(-87.3)), f32x4.splat(88.3))
-  const n = f32x4.nearest(f32x4.mul(x, f32x4.splat(1.44269504088896341)))
-  let r = madd(n, f32x4.splat(-0.693359375), x)
-  r = madd(n, f32x4.splat(2.12194440e-4), r)
-  let p = madd(f32x4.splat(1.9875691500e-4), r, f32x4.splat(1.3981999507e-3))
-  p = madd(p, r, f32x4.splat(8.3334519073e-3))
-  p = madd(p, r, f32x4.splat(4.1665795894e-2))
-  p = madd(p, r, f32x4.splat(1.6666665459e-1))
-  p = madd(p, r, f32x4.splat(5.0000001201e-1))
-  const y = f32x4.add(madd(f32x4.mul(p, r), r, r), f32x4.splat(1))
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), i32x4.splat(127)), 23)
+  const x = f32x4.min(f32x4.max(value, expConstant(0)), expConstant(1))
+  const n = f32x4.nearest(f32x4.mul(x, expConstant(2)))
+  let r = madd(n, expConstant(3), x)
+  r = madd(n, expConstant(4), r)
+  let p = madd(expConstant(5), r, expConstant(6))
+  p = madd(p, r, expConstant(7))
+  p = madd(p, r, expConstant(8))
+  p = madd(p, r, expConstant(9))
+  p = madd(p, r, expConstant(10))
+  const y = f32x4.add(madd(f32x4.mul(p, r), r, r), expConstant(11))
+  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), expConstant(12)), 23)
   return f32x4.mul(y, power)
 }
 

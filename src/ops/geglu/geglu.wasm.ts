@@ -1,11 +1,11 @@
 // geglu: units of four values. gelu(x) = x · σ(2u) with u = √(2/π)·(x + 0.044715·x³).
-import { exp4, integer, madd, pointer, share, validRows } from '../../backends/wasm/runtime.wasm'
+import { GELU_CONSTANTS, exp4, integer, madd, pointer, share, validRows } from '../../backends/wasm/runtime.wasm'
 
 // @ts-ignore: decorator
 @inline
 function gelu(x: v128): v128 {
-  const cubic = madd(f32x4.mul(f32x4.mul(x, x), x), f32x4.splat(0.044715), x)
-  const e = exp4(f32x4.mul(cubic, f32x4.splat(-1.5957691216057308)))
+  const cubic = madd(f32x4.mul(f32x4.mul(x, x), x), v128.load(GELU_CONSTANTS), x)
+  const e = exp4(f32x4.mul(cubic, v128.load(GELU_CONSTANTS, 16)))
   return f32x4.div(x, f32x4.add(e, f32x4.splat(1)))
 }
 
