@@ -24,7 +24,7 @@ export function createMemory(bytes: number): WebAssembly.Memory {
   }
 }
 
-/** exp4's (runtime.wasm.ts): range, 1 / ln 2, −ln 2 in two parts, Cephes' polynomial, 1; then the integer 127. */
+/** exp4's (runtime.wasm.ts): range, 1 / ln 2, −ln 2 in two parts, Cephes' polynomial, 1, and what rounds (ROUND_MAGIC). */
 const EXP_CONSTANTS = [
   -87.3,
   88.3,
@@ -38,6 +38,7 @@ const EXP_CONSTANTS = [
   1.6666665459e-1,
   5.0000001201e-1,
   1,
+  1.5 * 2 ** 23,
 ]
 
 /** Constants of the kernels' inner loops (runtime.wasm.ts). */
@@ -49,7 +50,6 @@ function writeConstants({ buffer }: WebAssembly.Memory): void {
   EXP_CONSTANTS.forEach((value, i) => {
     new Float32Array(buffer, 1216 + 16 * i, 4).fill(value)
   })
-  new Int32Array(buffer, 1216 + 16 * EXP_CONSTANTS.length, 4).fill(127)
   new Float32Array(buffer, 1424, 4).fill(0.044715)
   new Float32Array(buffer, 1440, 4).fill(-2 * Math.sqrt(2 / Math.PI))
 }

@@ -25,6 +25,8 @@ export const ONES: usize = 1200
 export const EXP_CONSTANTS: usize = 1216 // thirteen vectors, to 1424
 /** Constants of GELU: 0.044715 and −2√(2/π). */
 export const GELU_CONSTANTS: usize = 1424
+/** 1.5 · 2²³: added to a small number it leaves the nearest integer in the lowest bits. */
+export const ROUND_MAGIC: usize = 1408
 
 // Codes of dtypes (graph/dtype.ts).
 export const F32: i32 = 0
@@ -103,7 +105,9 @@ function expConstant(i: usize): v128 {
 @inline
 export function exp4(value: v128): v128 {
   const x = f32x4.min(f32x4.max(value, expConstant(0)), expConstant(1))
-  const n = f32x4.nearest(f32x4.mul(x, expConstant(2)))
+  // n lies in the lowest bits of `rounded`, from where it becomes an exponent by a shift.
+  const rounded = f32x4.add(f32x4.mul(x, expConstant(2)), expConstant(12))
+  const n = f32x4.sub(rounded, expConstant(12))
   let r = madd(n, expConstant(3), x)
   r = madd(n, expConstant(4), r)
   let p = madd(expConstant(5), r, expConstant(6))
@@ -112,7 +116,7 @@ export function exp4(value: v128): v128 {
   p = madd(p, r, expConstant(9))
   p = madd(p, r, expConstant(10))
   const y = f32x4.add(madd(f32x4.mul(p, r), r, r), expConstant(11))
-  const power = i32x4.shl(i32x4.add(i32x4.trunc_sat_f32x4_s(n), expConstant(12)), 23)
+  const power = i32x4.add(i32x4.shl(rounded, 23), expConstant(11))
   return f32x4.mul(y, power)
 }
 

@@ -54,7 +54,11 @@ function highNibbles(w: v128, mask: v128): v128 {
   return v128.and(i16x8.shr_u(w, 4), mask)
 }
 
-/** Where a block's integer sum starts: minus the weights' offset times the sum of the activations. */
+/**
+ * Where a block's integer sum starts: minus the weights' offset times the sum of the activations. Sums of pairs
+ * start with half of it in each of a row's two lanes: (w − 8)·x over 16 columns plus 4 times the difference of two
+ * halves stays within ±2 · 16 256, so the 16 bits hold the result, and on the way there they may wrap.
+ */
 // @ts-ignore: decorator
 @inline
 function startOf(kind: i32, offset: i32, scaleAt: usize): v128 {
@@ -63,21 +67,22 @@ function startOf(kind: i32, offset: i32, scaleAt: usize): v128 {
   return offset != 0 ? i32x4.shl(v128.load32_splat(scaleAt, 4), 4) : i32x4.splat(0)
 }
 
-/** scale · Σ of a block's integers, from the stored −8Σ */
+/** scale · Σ of a block's integers, from the stored −8Σ, or −4Σ twice in 16 bits */
 // @ts-ignore: decorator
 @inline
-function activationSum(z: usize): v128 {
-  const sum = f32x4.convert_i32x4_s(v128.load32_splat(z, 4))
-  return f32x4.mul(f32x4.mul(sum, f32x4.splat(-0.125)), v128.load32_splat(z))
+function activationSum(mode: i32, z: usize): v128 {
+  const stored = v128.load32_splat(z, 4)
+  const sum = f32x4.convert_i32x4_s(mode == PAIRED ? i32x4.shr_s(stored, 16) : stored)
+  return f32x4.mul(f32x4.mul(sum, f32x4.splat(mode == PAIRED ? -0.25 : -0.125)), v128.load32_splat(z))
 }
 
 /** Adds one block's dot products of four rows to their f32 sums. */
 // @ts-ignore: decorator
 @inline
-function addBlock(kind: i32, sum: v128, dots: v128, z: usize, s: v128, m: v128): v128 {
+function addBlock(kind: i32, mode: i32, sum: v128, dots: v128, z: usize, s: v128, m: v128): v128 {
   const scaled = f32x4.mul(f32x4.convert_i32x4_s(dots), v128.load32_splat(z))
   let next = kind == INT8ROW ? f32x4.add(sum, scaled) : madd(scaled, s, sum)
-  if (kind == INT4MIN) next = madd(m, activationSum(z), next)
+  if (kind == INT4MIN) next = madd(m, activationSum(mode, z), next)
   return next
 }
 
@@ -113,15 +118,15 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
     const stop = w + blocks * 2 * half
     while (w < stop) {
       const start = startOf(kind, offset, z)
-      let a = mode == PAIRED ? i32x4.splat(0) : start
+      let a = start
       let b = a
       if (narrow && mode == PAIRED) {
         let wa = v128.load(w)
         let wb = v128.load(w, 64)
         let p = v128.load32_splat(x)
         let q = v128.load32_splat(x, 4)
-        a = i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask)))
-        b = i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask)))
+        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
+        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
         wa = v128.load(w, 16)
         wb = v128.load(w, 80)
         p = v128.load32_splat(x, 8)
@@ -140,8 +145,8 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
         q = v128.load32_splat(x, 28)
         a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
         b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
-        a = i32x4.add(i32x4.dot_i16x8_s(a, ones), start)
-        b = i32x4.add(i32x4.dot_i16x8_s(b, ones), start)
+        a = i32x4.dot_i16x8_s(a, ones)
+        b = i32x4.dot_i16x8_s(b, ones)
         x += 32
       } else if (narrow && mode == QUAD) {
         for (let c: usize = 0; c < 4; c++) {
@@ -181,8 +186,8 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
       const sb = kind == INT8ROW ? sum : widenF16x4(s + 8, f16Mask, power)
       const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
       const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
-      sum = addBlock(kind, sum, a, z, sa, ma)
-      sumB = addBlock(kind, sumB, b, z, sb, mb)
+      sum = addBlock(kind, mode, sum, a, z, sa, ma)
+      sumB = addBlock(kind, mode, sumB, b, z, sb, mb)
       w += 2 * half
       s += 16
       m += 16
@@ -210,14 +215,8 @@ function wideBytes(w: v128, x: usize, sum: v128): v128 {
 
 // @ts-ignore: decorator
 @inline
-function widenPairs(sums: v128, ones: v128, kind: i32, z: usize): v128 {
-  return i32x4.add(i32x4.dot_i16x8_s(sums, ones), startOf(kind, 0, z))
-}
-
-// @ts-ignore: decorator
-@inline
-function addInMemory(at: usize, kind: i32, dots: v128, z: usize, s: v128, m: v128): void {
-  v128.store(at, addBlock(kind, v128.load(at), dots, z, s, m))
+function addInMemory(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v128, m: v128): void {
+  v128.store(at, addBlock(kind, mode, v128.load(at), dots, z, s, m))
 }
 
 /** One tile of four tokens against a group of eight rows, into sums [4, 8]; `few`: only the first two tokens. */
@@ -231,11 +230,10 @@ function tileSums(
   const half: usize = narrow ? 64 : 128
   memory.fill(sums, 0, 128)
   for (let block: usize = 0; block < blocks; block++) {
-    // Sums of pairs start at zero; the blocks' starting values are added when they are widened.
-    let a0 = mode == PAIRED ? i32x4.splat(0) : startOf(kind, offset, z)
-    let a1 = mode == PAIRED ? a0 : startOf(kind, offset, z + 8)
-    let a2 = mode == PAIRED ? a0 : startOf(kind, offset, z + 16)
-    let a3 = mode == PAIRED ? a0 : startOf(kind, offset, z + 24)
+    let a0 = startOf(kind, offset, z)
+    let a1 = startOf(kind, offset, z + 8)
+    let a2 = startOf(kind, offset, z + 16)
+    let a3 = startOf(kind, offset, z + 24)
     let b0 = a0
     let b1 = a1
     let b2 = a2
@@ -394,30 +392,30 @@ function tileSums(
     }
     w += half
     if (mode == PAIRED) {
-      a0 = widenPairs(a0, ones, kind, z)
-      b0 = widenPairs(b0, ones, kind, z)
-      a1 = widenPairs(a1, ones, kind, z + 8)
-      b1 = widenPairs(b1, ones, kind, z + 8)
+      a0 = i32x4.dot_i16x8_s(a0, ones)
+      b0 = i32x4.dot_i16x8_s(b0, ones)
+      a1 = i32x4.dot_i16x8_s(a1, ones)
+      b1 = i32x4.dot_i16x8_s(b1, ones)
       if (!few) {
-        a2 = widenPairs(a2, ones, kind, z + 16)
-        b2 = widenPairs(b2, ones, kind, z + 16)
-        a3 = widenPairs(a3, ones, kind, z + 24)
-        b3 = widenPairs(b3, ones, kind, z + 24)
+        a2 = i32x4.dot_i16x8_s(a2, ones)
+        b2 = i32x4.dot_i16x8_s(b2, ones)
+        a3 = i32x4.dot_i16x8_s(a3, ones)
+        b3 = i32x4.dot_i16x8_s(b3, ones)
       }
     }
     const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
     const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
     const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
     const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
-    addInMemory(sums, kind, a0, z, sa, ma)
-    addInMemory(sums + 16, kind, b0, z, sb, mb)
-    addInMemory(sums + 32, kind, a1, z + 8, sa, ma)
-    addInMemory(sums + 48, kind, b1, z + 8, sb, mb)
+    addInMemory(sums, kind, mode, a0, z, sa, ma)
+    addInMemory(sums + 16, kind, mode, b0, z, sb, mb)
+    addInMemory(sums + 32, kind, mode, a1, z + 8, sa, ma)
+    addInMemory(sums + 48, kind, mode, b1, z + 8, sb, mb)
     if (!few) {
-      addInMemory(sums + 64, kind, a2, z + 16, sa, ma)
-      addInMemory(sums + 80, kind, b2, z + 16, sb, mb)
-      addInMemory(sums + 96, kind, a3, z + 24, sa, ma)
-      addInMemory(sums + 112, kind, b3, z + 24, sb, mb)
+      addInMemory(sums + 64, kind, mode, a2, z + 16, sa, ma)
+      addInMemory(sums + 80, kind, mode, b2, z + 16, sb, mb)
+      addInMemory(sums + 96, kind, mode, a3, z + 24, sa, ma)
+      addInMemory(sums + 112, kind, mode, b3, z + 24, sb, mb)
     }
     s += 16
     m += 16

@@ -105,9 +105,9 @@ interface QuantisedActivations {
   readonly tile: number
 }
 
-/** Rounds x to 8 bits once for all the products that read it. */
-function quantised(x: Tensor, width: 1 | 2, lower: Lowering): QuantisedActivations {
-  return lower.shared(`quantised ${x.id} ${width}`, () => {
+/** Rounds x to 8 bits once for all the products that read it; `paired` tells how block sums are stored. */
+function quantised(x: Tensor, width: 1 | 2, paired: boolean, lower: Lowering): QuantisedActivations {
+  return lower.shared(`quantised ${x.id} ${width} ${paired}`, () => {
     const { rows, columns } = matrixSize(x.shape)
     const tile = rows === 1 ? 1 : TOKENS_PER_TILE
     const paddedRows = Math.ceil(rows / tile) * tile
@@ -122,6 +122,7 @@ function quantised(x: Tensor, width: 1 | 2, lower: Lowering): QuantisedActivatio
       int(columns),
       int(tile),
       int(width),
+      int(paired ? 1 : 0),
     ])
     return { data, scales, tile }
   })
@@ -149,7 +150,7 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
   }
   const narrow = dtype === 'int4' || dtype === 'int4min'
   const variant = narrow ? lower.integers.int4 : lower.integers.int8
-  const activations = quantised(x!, variant === 'dot16' ? 2 : 1, lower)
+  const activations = quantised(x!, variant === 'dot16' ? 2 : 1, variant === 'pairs8', lower)
   const layout = layoutOf(dtype, weightRows, columns)
   const perRowScale = dtype === 'int8row' ? 4 : Math.ceil(columns / BLOCK) * 2
   const perRowData = Math.ceil(columns / BLOCK) * (narrow ? BLOCK / 2 : BLOCK)

@@ -2,8 +2,8 @@
 // out as the integer kernels read them: tokens in tiles; within a tile, for each four columns, the four bytes
 // of every token (width 1), or for each two columns, the two 16-bit integers of every token (width 2). Beside
 // each scale lies −8 times the sum of the block's integers: where a 4-bit dot product starts, since 4-bit
-// weights are stored with 8 added.
-import { RUN_ROWS, integer, max4, pointer, share } from '../../backends/wasm/runtime.wasm'
+// weights are stored with 8 added. For sums of pairs it is −4 times the sum, twice in 16 bits.
+import { ROUND_MAGIC, RUN_ROWS, integer, max4, pointer, share } from '../../backends/wasm/runtime.wasm'
 
 /** A block with nothing larger counts as zero: the inverse of its scale would overflow. */
 const SMALLEST: f32 = 1e-30
@@ -16,6 +16,7 @@ export function quantizeActivations(args: usize, worker: i32, workers: i32): voi
   const columns = integer(args, 4)
   const tile = integer(args, 5)
   const width = integer(args, 6)
+  const paired = integer(args, 7) != 0
   const rows = min(load<i32>(RUN_ROWS), capacity)
   const blocks = (columns + 31) >> 5
   // Tokens past the end of the last tile get zeros.
@@ -36,52 +37,75 @@ export function quantizeActivations(args: usize, worker: i32, workers: i32): voi
     }
     const from = x + (<usize>token * <usize>columns + <usize>(block << 5)) * 4
     const count = min(32, columns - (block << 5))
-    if (count == 32) quantizeWhole(from, to, scaleAt, tile, width)
-    else quantizePart(from, to, scaleAt, tile, width, count)
+    if (count == 32) quantizeWhole(from, to, scaleAt, tile, width, paired)
+    else quantizePart(from, to, scaleAt, tile, width, count, paired)
   }
 }
 
+/**
+ * Four values as integers: adding 1.5 · 2²³ leaves the nearest integer, ties to even, in the lowest bits, in two
+ * instructions where a saturating conversion takes many.
+ */
 // @ts-ignore: decorator
 @inline
-function rounded(from: usize, inverse: v128): v128 {
-  return i32x4.trunc_sat_f32x4_s(f32x4.nearest(f32x4.mul(v128.load(from), inverse)))
+function rounded(from: usize, inverse: v128, magic: v128): v128 {
+  return i32x4.sub(f32x4.add(f32x4.mul(v128.load(from), inverse), magic), magic)
 }
 
-function quantizeWhole(from: usize, to: usize, scaleAt: usize, tile: i32, width: i32): void {
+function quantizeWhole(
+  from: usize, to: usize, scaleAt: usize, tile: i32, width: i32, paired: bool,
+): void {
   let largest = f32x4.splat(0)
   for (let i: usize = 0; i < 128; i += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(from + i)))
   const magnitude = max4(largest)
   store<f32>(scaleAt, magnitude / 127)
   const inverse = f32x4.splat(magnitude > SMALLEST ? <f32>127 / magnitude : 0)
+  const magic = v128.load(ROUND_MAGIC)
   let sums = i32x4.splat(0)
   const stride = <usize>(tile << 2)
   let at = to
-  for (let i: usize = 0; i < 128; i += 16) {
-    const q = rounded(from + i, inverse)
-    sums = i32x4.add(sums, q)
-    const halves = i16x8.narrow_i32x4_s(q, q)
+  for (let i: usize = 0; i < 128; i += 64) {
+    const a = rounded(from + i, inverse, magic)
+    const b = rounded(from + i + 16, inverse, magic)
+    const c = rounded(from + i + 32, inverse, magic)
+    const d = rounded(from + i + 48, inverse, magic)
+    sums = i32x4.add(sums, i32x4.add(i32x4.add(a, b), i32x4.add(c, d)))
+    const ab = i16x8.narrow_i32x4_s(a, b)
+    const cd = i16x8.narrow_i32x4_s(c, d)
     if (width == 2) {
-      store<u32>(at, i32x4.extract_lane(halves, 0))
-      at += stride
-      store<u32>(at, i32x4.extract_lane(halves, 1))
-      at += stride
+      at = scatter(at, stride, ab)
+      at = scatter(at, stride, cd)
     } else {
-      store<u32>(at, i32x4.extract_lane(i8x16.narrow_i16x8_s(halves, halves), 0))
-      at += stride
+      at = scatter(at, stride, i8x16.narrow_i16x8_s(ab, cd))
     }
   }
-  storeSum(scaleAt, sums)
+  storeSum(
+    scaleAt,
+    i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3),
+    paired,
+  )
+}
+
+/** Four words, `stride` bytes apart; returns where the next would go. */
+// @ts-ignore: decorator
+@inline
+function scatter(at: usize, stride: usize, words: v128): usize {
+  v128.store32_lane(at, words, 0)
+  v128.store32_lane(at + stride, words, 1)
+  v128.store32_lane(at + 2 * stride, words, 2)
+  v128.store32_lane(at + 3 * stride, words, 3)
+  return at + 4 * stride
 }
 
 // @ts-ignore: decorator
 @inline
-function storeSum(scaleAt: usize, sums: v128): void {
-  const sum =
-    i32x4.extract_lane(sums, 0) + i32x4.extract_lane(sums, 1) + i32x4.extract_lane(sums, 2) + i32x4.extract_lane(sums, 3)
-  store<i32>(scaleAt, -8 * sum, 4)
+function storeSum(scaleAt: usize, sum: i32, paired: bool): void {
+  store<i32>(scaleAt, paired ? ((-4 * sum) & 0xffff) * 0x10001 : -8 * sum, 4)
 }
 
-function quantizePart(from: usize, to: usize, scaleAt: usize, tile: i32, width: i32, count: i32): void {
+function quantizePart(
+  from: usize, to: usize, scaleAt: usize, tile: i32, width: i32, count: i32, paired: bool,
+): void {
   let magnitude: f32 = 0
   for (let i = 0; i < count; i++) magnitude = max(magnitude, abs(load<f32>(from + (<usize>i << 2))))
   store<f32>(scaleAt, magnitude / 127)
@@ -93,5 +117,5 @@ function quantizePart(from: usize, to: usize, scaleAt: usize, tile: i32, width: 
     if (width == 2) store<i16>(to + <usize>(i >> 1) * <usize>(tile << 2) + (<usize>(i & 1) << 1), <i16>q)
     else store<i8>(to + <usize>(i >> 2) * <usize>(tile << 2) + <usize>(i & 3), <i8>q)
   }
-  store<i32>(scaleAt, -8 * sum, 4)
+  storeSum(scaleAt, sum, paired)
 }
