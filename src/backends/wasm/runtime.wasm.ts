@@ -104,7 +104,7 @@ function expConstant(i: usize): v128 {
 // @ts-ignore: decorator
 @inline
 export function exp4(value: v128): v128 {
-  const x = f32x4.min(f32x4.max(value, expConstant(0)), expConstant(1))
+  const x = f32x4.pmin(f32x4.pmax(value, expConstant(0)), expConstant(1))
   // n lies in the lowest bits of `rounded`, from where it becomes an exponent by a shift.
   const rounded = f32x4.add(f32x4.mul(x, expConstant(2)), expConstant(12))
   const n = f32x4.sub(rounded, expConstant(12))

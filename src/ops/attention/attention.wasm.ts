@@ -282,7 +282,7 @@ function hide(line: usize, length: i32, from: i32, to: i32): void {
 function fold(line: usize, length: i32, sums: usize, headDim: i32, state: usize): void {
   for (let k = length; (k & 3) != 0; k++) store<f32>(line + (<usize>k << 2), HIDDEN)
   let largest = f32x4.splat(HIDDEN)
-  for (let k = 0; k < length; k += 4) largest = f32x4.max(largest, v128.load(line + (<usize>k << 2)))
+  for (let k = 0; k < length; k += 4) largest = f32x4.pmax(largest, v128.load(line + (<usize>k << 2)))
   const old = load<f32>(state)
   const highest = max(old, max4(largest))
   if (highest <= <f32>-1e38) {

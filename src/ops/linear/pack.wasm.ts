@@ -374,9 +374,9 @@ function bestInt4Scale(from: usize, count: i32): u16 {
     let i = 0
     for (; i + 4 <= count; i += 4) {
       const w = v128.load(from + (<usize>i << 2))
-      const q = f32x4.max(
+      const q = f32x4.pmax(
         f32x4.splat(-8),
-        f32x4.min(f32x4.splat(7), f32x4.nearest(f32x4.mul(w, f32x4.splat(inverse)))),
+        f32x4.pmin(f32x4.splat(7), f32x4.nearest(f32x4.mul(w, f32x4.splat(inverse)))),
       )
       products = f32x4.add(products, f32x4.mul(w, q))
       squares = f32x4.add(squares, f32x4.mul(q, q))

@@ -56,7 +56,7 @@ function quantizeWhole(
   from: usize, to: usize, scaleAt: usize, tile: i32, width: i32, paired: bool,
 ): void {
   let largest = f32x4.splat(0)
-  for (let i: usize = 0; i < 128; i += 16) largest = f32x4.max(largest, f32x4.abs(v128.load(from + i)))
+  for (let i: usize = 0; i < 128; i += 16) largest = f32x4.pmax(largest, f32x4.abs(v128.load(from + i)))
   const magnitude = max4(largest)
   store<f32>(scaleAt, magnitude / 127)
   const inverse = f32x4.splat(magnitude > SMALLEST ? <f32>127 / magnitude : 0)

@@ -41,7 +41,7 @@ export function logprob(args: usize, worker: i32, workers: i32): void {
 export function largestOf(row: usize, width: i32): i32 {
   let largest = f32x4.splat(-3.4e38)
   const quads = width & ~3
-  for (let i = 0; i < quads; i += 4) largest = f32x4.max(largest, v128.load(row + (<usize>i << 2)))
+  for (let i = 0; i < quads; i += 4) largest = f32x4.pmax(largest, v128.load(row + (<usize>i << 2)))
   let value = max4(largest)
   for (let i = quads; i < width; i++) value = max(value, load<f32>(row + (<usize>i << 2)))
   for (let i = 0; i < width; i++) if (load<f32>(row + (<usize>i << 2)) == value) return i
