@@ -30,6 +30,8 @@ export interface LoaderAccess {
 /** Two stretches of stored rows and two of widened rows. */
 export const STAGING_BYTES: number = 48 << 20
 const STORED_BYTES = 8 << 20
+/** Reads under way at a time where rows need no packing. */
+const CONCURRENT_READS = 4
 const WIDE_BYTES = 16 << 20
 
 /** Kernels that bring a stored encoding straight into a packed dtype. */
@@ -78,6 +80,7 @@ export async function loadTensor(
   if (limit < 1) throw tooLong(tensor, columns)
   // Whole groups of eight rows where they fit: a packer writes the neighbours of a row in one stream.
   const step = limit < 8 ? limit : limit - (limit % 8)
+  const reads: Promise<void>[] = []
   let packing: Promise<void> = Promise.resolve()
   try {
     for (let from = 0, slot = 0; from < rows; from += step, slot ^= 1) {
@@ -85,29 +88,31 @@ export async function loadTensor(
       const stretch = { from, rows: Math.min(step, rows - from) }
       const bytes = stretch.rows * stored.rowBytes
       if (same) {
-        await stored.readRows(
-          from,
-          access.bytesAt(place.memory, place.address + from * stored.rowBytes, bytes),
-        )
-      } else {
-        const staging = access.stagingAddress(place.memory) + slot * STORED_BYTES
-        const view = access.bytesAt(place.memory, staging, bytes)
-        await stored.readRows(from, view)
-        await packing
-        packing = direct
-          ? pack(access, direct, tensor, stretch, staging, stored.rowBytes, slot)
-          : widenAndPack(access, tensor, stored, stretch, staging, scales, slot)
-        // Whether it failed is asked after the next stretch is read; until then nobody listens.
-        packing.catch(() => {})
+        // Read where it belongs; several reads at once, since copying is the work here.
+        const into = access.bytesAt(place.memory, place.address + from * stored.rowBytes, bytes)
+        if (reads.length === CONCURRENT_READS) await reads.shift()
+        const reading = stored.readRows(from, into).then(() => onBytes?.(bytes))
+        reading.catch(() => {})
+        reads.push(reading)
+        continue
       }
+      const staging = access.stagingAddress(place.memory) + slot * STORED_BYTES
+      const view = access.bytesAt(place.memory, staging, bytes)
+      await stored.readRows(from, view)
+      await packing
+      packing = direct
+        ? pack(access, direct, tensor, stretch, staging, stored.rowBytes, slot)
+        : widenAndPack(access, tensor, stored, stretch, staging, scales, slot)
+      // Whether it failed is asked after the next stretch is read; until then nobody listens.
+      packing.catch(() => {})
       onBytes?.(bytes)
     }
   } catch (error) {
     // The workers still pack the stretch before; whoever runs them next must find them idle.
-    await packing.catch(() => {})
+    await Promise.allSettled([...reads, packing])
     throw error
   }
-  await packing
+  await Promise.all([...reads, packing])
 }
 
 function tooLong({ name }: Tensor, columns: number): GemmaError {

@@ -51,6 +51,7 @@ function writeConstants({ buffer }: WebAssembly.Memory): void {
     new Float32Array(buffer, 1216 + 16 * i, 4).fill(value)
   })
   new Float32Array(buffer, 1424, 4).fill(0.044715)
+  new Uint32Array(buffer, 1456, 4).fill(0xffff0000)
   new Float32Array(buffer, 1440, 4).fill(-2 * Math.sqrt(2 / Math.PI))
 }
 

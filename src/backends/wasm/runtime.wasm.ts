@@ -27,6 +27,7 @@ export const EXP_CONSTANTS: usize = 1216 // thirteen vectors, to 1424
 export const GELU_CONSTANTS: usize = 1424
 /** 1.5 · 2²³: added to a small number it leaves the nearest integer in the lowest bits. */
 export const ROUND_MAGIC: usize = 1408
+export const HIGH_HALVES: usize = 1456
 
 // Codes of dtypes (graph/dtype.ts).
 export const F32: i32 = 0

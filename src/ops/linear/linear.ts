@@ -144,7 +144,10 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
       int(count),
       int(DTYPE_CODE[dtype]),
     ]
-    if (capacity === 1) return lower.call('linearVector', args)
+    if (capacity === 1) {
+      const sorted = lower.scratch(columns * 4 * lower.threads)
+      return lower.call('linearVector', [...args, writes(sorted), int(columns * 4)])
+    }
     const work = lower.scratch(MATRIX_WORK_BYTES * lower.threads)
     return lower.call('linearMatrix', [...args, writes(work), int(MATRIX_WORK_BYTES)])
   }
