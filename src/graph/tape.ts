@@ -6,8 +6,9 @@ import type { Dtype } from './dtype.ts'
 /**
  * - value: made by a step, lives while later steps need it
  * - weight, cache, constant: live as long as the backend
+ * - state: float32 that training keeps beside a weight (its gradient, the optimiser's moments); steps change it
  */
-export type Role = 'value' | 'weight' | 'cache' | 'constant'
+export type Role = 'value' | 'weight' | 'cache' | 'constant' | 'state'
 
 export interface Tensor {
   readonly id: number
@@ -25,10 +26,13 @@ export interface TensorSpec {
   readonly dtype: Dtype
 }
 
+/** float32 as the fast backends hold them; float64 where the reference itself is examined. */
+export type Values = Float32Array | Float64Array
+
 /** What the reference sees of one step: logical values, whatever the dtype (packed weights are decoded). */
 export interface ReferenceStep {
-  readonly inputs: readonly Float32Array[]
-  readonly outputs: readonly Float32Array[]
+  readonly inputs: readonly Values[]
+  readonly outputs: readonly Values[]
   readonly inputTensors: readonly Tensor[]
   readonly outputTensors: readonly Tensor[]
   readonly attributes: Attributes
@@ -46,7 +50,15 @@ export interface RunInputs {
   /** For scoring: the token each row should predict; −1 where there is none. */
   readonly targets: Int32Array
   readonly sampling: SamplingInputs
+  /** For training: what each row's −log p(target) counts in the loss; rows without a target count nothing. */
+  readonly weights?: Float32Array
+  /** For training: what random numbers (dropout) are drawn from, a 32-bit integer. */
+  readonly seed?: number
+  /** For training: numbers of the optimiser's step, at most MOST_SCALARS; their order is the op's matter. */
+  readonly scalars?: Float32Array
 }
+
+export const MOST_SCALARS = 16
 
 export interface SamplingInputs {
   /** 0 means the most likely token. */
@@ -73,9 +85,24 @@ export interface Step {
   readonly attributes: Attributes
 }
 
+/** A low-rank addition to a matrix: x · Wᵀ + scale · dropout(x) · Aᵀ · Bᵀ (Hu et al. 2021, arXiv 2106.09685). */
+export interface Adapter {
+  /** A: [rank, columns of the weight] */
+  readonly down: Tensor
+  /** B: [rows of the weight, rank] */
+  readonly up: Tensor
+  readonly scale: number
+  /** Probability with which a value of x is left out; 0 outside training. */
+  readonly dropout: number
+}
+
+/** The adapters of a tape by the weight they add to. */
+export type Adapters = ReadonlyMap<Tensor, Adapter>
+
 export interface Tape {
   /** Capacity of rows this tape is recorded for. */
   readonly rows: number
+  readonly adapters: Adapters
   readonly steps: Step[]
   /** Values that must be readable after the run. */
   readonly kept: Set<Tensor>
@@ -85,7 +112,7 @@ let nextTensorId = 1
 
 /** A tensor that lives outside tapes: weights, caches, constants. */
 export function persistentTensor(
-  role: 'weight' | 'cache' | 'constant',
+  role: Exclude<Role, 'value'>,
   name: string,
   shape: readonly number[],
   dtype: Dtype,
@@ -93,8 +120,10 @@ export function persistentTensor(
   return { id: nextTensorId++, role, shape, dtype, name }
 }
 
-export function createTape(rows: number): Tape {
-  return { rows, steps: [], kept: new Set() }
+const NO_ADAPTERS: Adapters = new Map()
+
+export function createTape(rows: number, adapters: Adapters = NO_ADAPTERS): Tape {
+  return { rows, adapters, steps: [], kept: new Set() }
 }
 
 /** Records one step and returns its outputs. */

@@ -11,6 +11,7 @@ import {
   record,
   type Tape,
   type Tensor,
+  type Values,
 } from '../../graph/tape.ts'
 import {
   type Argument,
@@ -62,7 +63,7 @@ function validRows(step: ReferenceStep): number {
 const SMALLEST = 1e-30
 
 /** What quantisation to 8 bits in blocks of 32 leaves of a row; the kernel rounds in the same float32 steps. */
-export function roundToBlocks(x: Float32Array): Float32Array {
+export function roundToBlocks(x: Values): Float32Array {
   const rounded = new Float32Array(x.length)
   for (let from = 0; from < x.length; from += BLOCK) {
     const to = Math.min(from + BLOCK, x.length)

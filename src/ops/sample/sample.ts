@@ -3,7 +3,14 @@
 // lies; scale the rest to one (google/gemma_pytorch, Sampler). Also gives the token's log-probability under
 // the model's own distribution (temperature 1, nothing dropped).
 
-import { type Op, record, type SamplingInputs, type Tape, type Tensor } from '../../graph/tape.ts'
+import {
+  type Op,
+  record,
+  type SamplingInputs,
+  type Tape,
+  type Tensor,
+  type Values,
+} from '../../graph/tape.ts'
 import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export interface Choice {
@@ -13,7 +20,7 @@ export interface Choice {
 
 /** Tokens in falling order of probability with the probabilities they are drawn with (float64). */
 export function samplingDistribution(
-  logits: Float32Array,
+  logits: Values,
   { temperature, topK, topP }: Pick<SamplingInputs, 'temperature' | 'topK' | 'topP'>,
 ): { token: number; probability: number }[] {
   const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
@@ -32,7 +39,7 @@ export function samplingDistribution(
 }
 
 /** The reference draw: temperature 0 takes the most likely token, the first of equals. */
-export function choose(logits: Float32Array, sampling: SamplingInputs, row: number): Choice {
+export function choose(logits: Values, sampling: SamplingInputs, row: number): Choice {
   const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
   const logTotal = Math.log(logits.reduce((sum, l) => sum + Math.exp(l - largest), 0))
   const choice = (token: number): Choice => ({ token, logprob: logits[token]! - largest - logTotal })
