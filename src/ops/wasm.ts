@@ -5,6 +5,7 @@ import type { Op } from '../graph/tape.ts'
 import { addOp, addWasm } from './add/add.ts'
 import { appendOp, appendWasm } from './append/append.ts'
 import { attentionOp, attentionWasm } from './attention/attention.ts'
+import { dropoutOp, dropoutWasm } from './dropout/dropout.ts'
 import { embedOp, embedWasm } from './embed/embed.ts'
 import { gegluOp, gegluWasm } from './geglu/geglu.ts'
 import { lastOp, lastWasm } from './last/last.ts'
@@ -25,6 +26,7 @@ export const wasmLowerings: ReadonlyMap<Op, WasmLowering> = new Map([
   [attentionOp, attentionWasm],
   [gegluOp, gegluWasm],
   [addOp, addWasm],
+  [dropoutOp, dropoutWasm],
   [softcapOp, softcapWasm],
   [lastOp, lastWasm],
   [sampleOp, sampleWasm],

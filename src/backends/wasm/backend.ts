@@ -6,6 +6,21 @@ import { GemmaError } from '../../error.ts'
 import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
 import type { IntegerVariant } from '../../ops/lowering.ts'
 import type { Backend, Plan } from '../backend.ts'
+import {
+  FIRST_ADDRESS,
+  RUN_POSITIONS,
+  RUN_ROWS,
+  RUN_SCALARS,
+  RUN_SEED,
+  RUN_SEQUENCES,
+  RUN_TARGETS,
+  RUN_TEMPERATURE,
+  RUN_TOKENS,
+  RUN_TOP_K,
+  RUN_TOP_P,
+  RUN_UNIFORM,
+  RUN_WEIGHTS,
+} from './addresses.ts'
 import { CALL_WORDS } from './control.ts'
 import { kernelNames } from './execute.ts'
 import { type LoaderAccess, loadTensor, STAGING_BYTES } from './load.ts'
@@ -47,15 +62,6 @@ interface WasmPlan extends Plan {
   readonly threads: ThreadChoice
 }
 
-// The fixed first 64 KiB: the run's inputs (runtime.wasm.ts) and the mathematics library's tables.
-const RUN_ROWS = 1024
-const RUN_TOP_P = 1040
-const RUN_TOKENS = 4096
-const RUN_POSITIONS = 6144
-const RUN_SEQUENCES = 8192
-const RUN_TARGETS = 10240
-const RUN_UNIFORM = 12288
-const FIRST_ADDRESS = 65536
 /** Room for the words of programs in each memory; a plan of a large model takes about 50 kB. */
 const PROGRAM_BYTES = 4 << 20
 /** Two raw calls may be under way: their words lie at the start of the program room. */
@@ -163,12 +169,17 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       new Int32Array(buffer, RUN_TARGETS, inputs.rows).set(inputs.targets.subarray(0, inputs.rows))
       const { temperature, topK, topP, uniform } = inputs.sampling
       new Float64Array(buffer, RUN_UNIFORM, inputs.rows).set(uniform.subarray(0, inputs.rows))
-      const view = new DataView(buffer, RUN_ROWS, 64)
-      view.setInt32(0, inputs.rows, true)
+      if (inputs.weights) {
+        new Float32Array(buffer, RUN_WEIGHTS, inputs.rows).set(inputs.weights.subarray(0, inputs.rows))
+      }
+      if (inputs.scalars) new Float32Array(buffer, RUN_SCALARS, inputs.scalars.length).set(inputs.scalars)
+      const view = new DataView(buffer)
+      view.setInt32(RUN_ROWS, inputs.rows, true)
       // Kernels divide by it in float32; below this only the most likely token is left anyway.
-      view.setFloat32(4, temperature < 1e-30 ? 0 : temperature, true)
-      view.setInt32(8, Math.min(topK, 0x7fffffff), true)
-      view.setFloat64(RUN_TOP_P - RUN_ROWS, topP, true)
+      view.setFloat32(RUN_TEMPERATURE, temperature < 1e-30 ? 0 : temperature, true)
+      view.setInt32(RUN_TOP_K, Math.min(topK, 0x7fffffff), true)
+      view.setUint32(RUN_SEED, inputs.seed ?? 0, true)
+      view.setFloat64(RUN_TOP_P, topP, true)
     }
   }
 

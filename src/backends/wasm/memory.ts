@@ -1,6 +1,15 @@
 // The WebAssembly memories of a model, and the constants that every kernel finds at fixed addresses in them.
 
 import { GemmaError } from '../../error.ts'
+import {
+  EXP_CONSTANTS,
+  F16_MASK,
+  F16_POWER,
+  GELU_CONSTANTS,
+  HIGH_HALVES,
+  NIBBLE_MASK,
+  ONES,
+} from './addresses.ts'
 
 const PAGE = 65536
 const MOST_PAGES = 65536
@@ -24,8 +33,8 @@ export function createMemory(bytes: number): WebAssembly.Memory {
   }
 }
 
-/** exp4's (runtime.wasm.ts): range, 1 / ln 2, −ln 2 in two parts, Cephes' polynomial, 1, and what rounds (ROUND_MAGIC). */
-const EXP_CONSTANTS = [
+/** exp4's (runtime.wasm.ts): range, 1 / ln 2, −ln 2 in two parts, Cephes' polynomial, 1, and what rounds. */
+const EXP_VALUES = [
   -87.3,
   88.3,
   Math.LOG2E,
@@ -41,18 +50,18 @@ const EXP_CONSTANTS = [
   1.5 * 2 ** 23,
 ]
 
-/** Constants of the kernels' inner loops (runtime.wasm.ts). */
+/** Constants of the kernels' inner loops (addresses.ts). */
 function writeConstants({ buffer }: WebAssembly.Memory): void {
-  new Uint8Array(buffer, 1152, 16).fill(0x0f)
-  new Uint32Array(buffer, 1168, 4).fill(0x8fffffff)
-  new Float32Array(buffer, 1184, 4).fill(2 ** 112)
-  new Int16Array(buffer, 1200, 8).fill(1)
-  EXP_CONSTANTS.forEach((value, i) => {
-    new Float32Array(buffer, 1216 + 16 * i, 4).fill(value)
+  new Uint8Array(buffer, NIBBLE_MASK, 16).fill(0x0f)
+  new Uint32Array(buffer, F16_MASK, 4).fill(0x8fffffff)
+  new Float32Array(buffer, F16_POWER, 4).fill(2 ** 112)
+  new Int16Array(buffer, ONES, 8).fill(1)
+  EXP_VALUES.forEach((value, i) => {
+    new Float32Array(buffer, EXP_CONSTANTS + 16 * i, 4).fill(value)
   })
-  new Float32Array(buffer, 1424, 4).fill(0.044715)
-  new Uint32Array(buffer, 1456, 4).fill(0xffff0000)
-  new Float32Array(buffer, 1440, 4).fill(-2 * Math.sqrt(2 / Math.PI))
+  new Float32Array(buffer, GELU_CONSTANTS, 4).fill(0.044715)
+  new Float32Array(buffer, GELU_CONSTANTS + 16, 4).fill(-2 * Math.sqrt(2 / Math.PI))
+  new Uint32Array(buffer, HIGH_HALVES, 4).fill(0xffff0000)
 }
 
 /** Makes a memory at least so many bytes long. Throws GemmaError 'memory'. */

@@ -5,29 +5,8 @@
 // which the op's lowering names them. Kernels keep nothing between calls and own no static memory, because
 // all workers run them over one shared memory.
 
-// The run's inputs: the same fixed addresses in every memory (program.ts writes them).
-export const RUN_ROWS: usize = 1024
-export const RUN_TEMPERATURE: usize = 1028
-export const RUN_TOP_K: usize = 1032
-export const RUN_TOP_P: usize = 1040 // f64
-export const RUN_TOKENS: usize = 4096
-export const RUN_POSITIONS: usize = 6144
-export const RUN_SEQUENCES: usize = 8192
-export const RUN_TARGETS: usize = 10240
-export const RUN_UNIFORM: usize = 12288 // f64 per row
-
-// Vector constants that inner loops need, written by the host (constants.ts). V8 makes a constant anew at each
-// use, three instructions each; a loaded one it keeps in a register.
-export const NIBBLE_MASK: usize = 1152
-export const F16_MASK: usize = 1168
-export const F16_POWER: usize = 1184
-export const ONES: usize = 1200
-export const EXP_CONSTANTS: usize = 1216 // thirteen vectors, to 1424
-/** Constants of GELU: 0.044715 and −2√(2/π). */
-export const GELU_CONSTANTS: usize = 1424
-/** 1.5 · 2²³: added to a small number it leaves the nearest integer in the lowest bits. */
-export const ROUND_MAGIC: usize = 1408
-export const HIGH_HALVES: usize = 1456
+import { EXP_CONSTANTS, F16_MASK, F16_POWER, RUN_ROWS } from './addresses'
+export * from './addresses'
 
 // Codes of dtypes (graph/dtype.ts).
 export const F32: i32 = 0

@@ -13,6 +13,8 @@ import {
   type Tensor,
   type Values,
 } from '../../graph/tape.ts'
+import { add } from '../add/add.ts'
+import { dropout } from '../dropout/dropout.ts'
 import {
   type Argument,
   int,
@@ -86,7 +88,8 @@ export function roundHalfEven(x: number): number {
 
 /**
  * x [rows, columns] · weight[from … from + count)ᵀ → [rows, count]; without a slice the whole weight.
- * Slices let a head of 256 000 rows be taken in parts.
+ * Slices let a head of 256 000 rows be taken in parts. Where the tape has an adapter for the weight, its
+ * low-rank product is added.
  */
 export function linear(
   tape: Tape,
@@ -94,7 +97,11 @@ export function linear(
   weight: Tensor,
   slice: { from: number; count: number } = { from: 0, count: weight.shape[0]! },
 ): Tensor {
-  return record(tape, linearOp, [x, weight], slice)[0]!
+  const y = record(tape, linearOp, [x, weight], slice)[0]!
+  const adapter = tape.adapters.get(weight)
+  if (!adapter) return y
+  const { down, up, scale, dropout: rate } = adapter
+  return add(tape, y, linear(tape, linear(tape, rate > 0 ? dropout(tape, x, rate) : x, down), up), scale)
 }
 
 /** Tokens whose activations lie interleaved, so that the matrix kernels read them in one stream. */

@@ -3,14 +3,7 @@
 // lies; scale the rest to one (google/gemma_pytorch, Sampler). Also gives the token's log-probability under
 // the model's own distribution (temperature 1, nothing dropped).
 
-import {
-  type Op,
-  record,
-  type SamplingInputs,
-  type Tape,
-  type Tensor,
-  type Values,
-} from '../../graph/tape.ts'
+import { type Op, record, type SamplingInputs, type Tape, type Tensor } from '../../graph/tape.ts'
 import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export interface Choice {
@@ -20,7 +13,7 @@ export interface Choice {
 
 /** Tokens in falling order of probability with the probabilities they are drawn with (float64). */
 export function samplingDistribution(
-  logits: Values,
+  logits: Float32Array,
   { temperature, topK, topP }: Pick<SamplingInputs, 'temperature' | 'topK' | 'topP'>,
 ): { token: number; probability: number }[] {
   const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
@@ -39,7 +32,7 @@ export function samplingDistribution(
 }
 
 /** The reference draw: temperature 0 takes the most likely token, the first of equals. */
-export function choose(logits: Values, sampling: SamplingInputs, row: number): Choice {
+export function choose(logits: Float32Array, sampling: SamplingInputs, row: number): Choice {
   const largest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
   const logTotal = Math.log(logits.reduce((sum, l) => sum + Math.exp(l - largest), 0))
   const choice = (token: number): Choice => ({ token, logprob: logits[token]! - largest - logTotal })
@@ -61,7 +54,7 @@ export const sampleOp: Op = {
   reference({ inputs, outputs, inputTensors, run }) {
     const [capacity, vocabulary] = inputTensors[0]!.shape as [number, number]
     for (let t = 0; t < Math.min(run.rows, capacity); t++) {
-      const row = inputs[0]!.subarray(t * vocabulary, (t + 1) * vocabulary)
+      const row = (inputs[0] as Float32Array).subarray(t * vocabulary, (t + 1) * vocabulary)
       const { token, logprob } = choose(row, run.sampling, t)
       outputs[0]![2 * t] = token
       outputs[0]![2 * t + 1] = logprob

@@ -5,6 +5,7 @@
 import { expect } from 'vitest'
 import type { Backend } from '../../backends/backend.ts'
 import { createReferenceBackend } from '../../backends/reference.ts'
+import { FIRST_ADDRESS } from '../../backends/wasm/addresses.ts'
 import { createWasmBackend } from '../../backends/wasm/backend.ts'
 import { STAGING_BYTES } from '../../backends/wasm/load.ts'
 import { align, bufferBytes } from '../../backends/wasm/program.ts'
@@ -118,7 +119,7 @@ export function smallestLimit(
   tensors: readonly Tensor[],
   constants: ReadonlyMap<Tensor, Float32Array>,
 ): number {
-  const aside = (4 << 20) + 65536 + STAGING_BYTES
+  const aside = (4 << 20) + FIRST_ADDRESS + STAGING_BYTES
   const fixed = [...constants.keys()].reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
   // Caches of one layer stay together, so there must be room for those that follow each other.
   let largest = 0
