@@ -27,7 +27,11 @@ export interface Backend {
   run(plan: Plan, inputs: RunInputs, signal?: AbortSignal): Promise<void>
   /** A copy of the first `rows` rows of a kept value. */
   read(plan: Plan, tensor: Tensor, rows: number): Float32Array
-  /** Bytes held for weights, caches and scratch. */
+  /** A copy of the values of a float32 weight or state. */
+  fetch(tensor: Tensor): Float32Array
+  /** Sets the values of a float32 weight or state. */
+  put(tensor: Tensor, values: Float32Array): void
+  /** Bytes held for weights (with what training keeps beside them), caches and scratch. */
   memoryBytes(): { weights: number; caches: number; scratch: number }
   dispose(): Promise<void>
 }

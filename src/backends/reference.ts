@@ -2,7 +2,14 @@
 // and the judge of the others: `compareBackends` names the first step where a backend differs from it.
 
 import type { Dtype } from '../graph/dtype.ts'
-import { elementCount, matrixSize, type RunInputs, type Tape, type Tensor } from '../graph/tape.ts'
+import {
+  elementCount,
+  matrixSize,
+  type RunInputs,
+  type Tape,
+  type Tensor,
+  type Values,
+} from '../graph/tape.ts'
 import type { Encoding, StoredTensor } from '../weights/checkpoint.ts'
 import {
   blockSizes,
@@ -14,22 +21,28 @@ import {
 import type { Backend, Plan } from './backend.ts'
 
 interface ReferencePlan extends Plan {
-  readonly values: Map<Tensor, Float32Array>
+  readonly values: Map<Tensor, Values>
 }
 
 export interface ReferenceBackend extends Backend {
   /** Every value of the last run of a plan, not only the kept ones. */
-  valueOf(plan: Plan, tensor: Tensor): Float32Array
+  valueOf(plan: Plan, tensor: Tensor): Values
+  /** The values of a weight, cache or state as they lie here: changes are seen by the next run. */
+  held(tensor: Tensor): Values
 }
 
 export function createReferenceBackend(options: {
   readonly tensors: readonly Tensor[]
   readonly constants: ReadonlyMap<Tensor, Float32Array>
+  /** What everything is held in; default 'f32', as the fast backends do. */
+  readonly precision?: 'f32' | 'f64'
 }): ReferenceBackend {
-  const held = new Map<Tensor, Float32Array>(options.constants)
-  for (const tensor of options.tensors) held.set(tensor, new Float32Array(elementCount(tensor.shape)))
+  const zeros = (length: number): Values =>
+    options.precision === 'f64' ? new Float64Array(length) : new Float32Array(length)
+  const held = new Map<Tensor, Values>(options.constants)
+  for (const tensor of options.tensors) held.set(tensor, zeros(elementCount(tensor.shape)))
 
-  const find = (plan: Plan, tensor: Tensor): Float32Array => {
+  const find = (plan: Plan, tensor: Tensor): Values => {
     const value = (plan as ReferencePlan).values.get(tensor) ?? held.get(tensor)
     if (!value) throw new Error(`${tensor.name} has no value`)
     return value
@@ -48,14 +61,17 @@ export function createReferenceBackend(options: {
       const { values } = plan as ReferencePlan
       values.clear()
       for (const { op, inputs: inputTensors, outputs: outputTensors, attributes } of plan.tape.steps) {
-        const outputs = outputTensors.map((tensor) => new Float32Array(elementCount(tensor.shape)))
+        const outputs = outputTensors.map((tensor) => zeros(elementCount(tensor.shape)))
         outputTensors.forEach((tensor, i) => void values.set(tensor, outputs[i]!))
         const stepInputs = inputTensors.map((tensor) => find(plan, tensor))
         op.reference({ inputs: stepInputs, outputs, inputTensors, outputTensors, attributes, run: inputs })
       }
     },
-    read: (plan, tensor, rows) => find(plan, tensor).slice(0, rows * tensor.shape[1]!),
+    read: (plan, tensor, rows) => Float32Array.from(find(plan, tensor).subarray(0, rows * tensor.shape[1]!)),
+    fetch: (tensor) => Float32Array.from(held.get(tensor)!),
+    put: (tensor, values) => held.get(tensor)!.set(values),
     valueOf: find,
+    held: (tensor) => held.get(tensor)!,
     memoryBytes: () => ({
       weights: [...held.values()].reduce((sum, value) => sum + value.byteLength, 0),
       caches: 0,
@@ -145,10 +161,8 @@ export function firstDifference(
       const valid = Math.min(rows, tensor.shape[0]!)
       const expected = reference.valueOf(referencePlan, tensor).subarray(0, valid * tensor.shape[1]!)
       const actual = other.read(otherPlan, tensor, valid)
-      const scale = Math.max(
-        1,
-        expected.reduce((a, b) => Math.max(a, Math.abs(b)), 0),
-      )
+      let scale = 1
+      for (const value of expected) scale = Math.max(scale, Math.abs(value))
       const worst = largestDifference(expected, actual)
       if (!(worst.largest <= tolerance * scale)) return { step, op: op.name, tensor: tensor.name, ...worst }
     }
@@ -157,7 +171,7 @@ export function firstDifference(
 }
 
 function largestDifference(
-  expected: Float32Array,
+  expected: Values,
   actual: Float32Array,
 ): Pick<Difference, 'largest' | 'at' | 'expected' | 'actual'> {
   let at = 0

@@ -9,6 +9,7 @@ import { geglu } from '../ops/geglu/geglu.ts'
 import { linear } from '../ops/linear/linear.ts'
 import { rmsNorm } from '../ops/rmsnorm/rmsnorm.ts'
 import { rope, ropeTable } from '../ops/rope/rope.ts'
+import { type RowAttentionOptions, rowAttention } from '../ops/row-attention/row-attention.ts'
 import type { ModelConfig } from './config.ts'
 import type { LayerParameters } from './parameters.ts'
 
@@ -22,6 +23,7 @@ export interface LayerCache {
 
 /** What a model reads and keeps besides its weights. */
 export interface ModelState {
+  /** One per layer; none for training, where the rows of a run see only each other. */
   readonly caches: readonly LayerCache[]
   /** Angles of full-attention layers and of sliding layers (the same table where θ is the same). */
   readonly fullAngles: Tensor
@@ -41,14 +43,26 @@ export interface StateOptions {
 }
 
 export function createState(config: ModelConfig, options: StateOptions): ModelState {
+  return { caches: createCaches(config, options), ...createAngles(config, options.contextLength) }
+}
+
+/** The state of a model whose rows see only each other: whole documents of at most so many tokens. */
+export function createRowState(config: ModelConfig, contextLength: number): ModelState {
+  return { caches: [], ...createAngles(config, contextLength) }
+}
+
+function createCaches(config: ModelConfig, options: StateOptions): LayerCache[] {
   const { contextLength, sequences, maxRows, cacheDtype = 'f32' } = options
   const width = config.numKeyValueHeads * config.headDim
-  const caches = config.layerTypes.map((type, i): LayerCache => {
+  return config.layerTypes.map((type, i): LayerCache => {
     const capacity = cacheCapacity(config, type, contextLength, maxRows)
     const make = (part: string): Tensor =>
       persistentTensor('cache', `cache.${i}.${part}`, [sequences * capacity, width], cacheDtype)
     return { keys: make('keys'), values: make('values'), capacity }
   })
+}
+
+function createAngles(config: ModelConfig, contextLength: number): Omit<ModelState, 'caches'> {
   const constants = new Map<Tensor, Float32Array>()
   const angles = (name: string, theta: number, factor: number): Tensor => {
     const tensor = persistentTensor('constant', name, [contextLength, config.headDim], 'f32')
@@ -59,7 +73,7 @@ export function createState(config: ModelConfig, options: StateOptions): ModelSt
   const same = config.ropeLocalTheta === config.ropeTheta && config.ropeFactor === 1
   const sliding = config.layerTypes.includes('sliding') && !same
   const slidingAngles = sliding ? angles('rope.sliding', config.ropeLocalTheta, 1) : fullAngles
-  return { caches, fullAngles, slidingAngles, constants }
+  return { fullAngles, slidingAngles, constants }
 }
 
 /** A sliding layer keeps what the first of `maxRows` new rows can still see when the last is written. */
@@ -91,24 +105,36 @@ export function attentionBlock(
 ): Tensor {
   const sliding = config.layerTypes[index] === 'sliding'
   const angles = sliding ? state.slidingAngles : state.fullAngles
-  const cache = state.caches[index]!
   const normed = (y: Tensor, weight: Tensor | undefined): Tensor =>
     weight ? rmsNorm(tape, y, weight, config.rmsNormEps) : y
-  const query = normed(linear(tape, x, layer.query), layer.queryNorm) // [rows, heads · headDim]
-  const key = normed(linear(tape, x, layer.key), layer.keyNorm) // [rows, kvHeads · headDim]
+  const query = rope(tape, normed(linear(tape, x, layer.query), layer.queryNorm), angles) // [rows, heads · headDim]
+  const key = rope(tape, normed(linear(tape, x, layer.key), layer.keyNorm), angles) // [rows, kvHeads · headDim]
   const value = linear(tape, x, layer.value)
-  append(tape, rope(tape, key, angles), cache.keys, cache.capacity)
-  append(tape, value, cache.values, cache.capacity)
-  const mixed = attention(tape, rope(tape, query, angles), cache.keys, cache.values, {
+  const options: RowAttentionOptions = {
     heads: config.numAttentionHeads,
     kvHeads: config.numKeyValueHeads,
     headDim: config.headDim,
     scale: Math.fround(config.queryPreAttnScalar ** -0.5),
-    capacity: cache.capacity,
     window: sliding ? config.slidingWindow : 0,
     softcap: config.attnLogitSoftcapping,
-  })
-  return linear(tape, mixed, layer.output)
+  }
+  return linear(tape, mix(tape, query, key, value, options, state.caches[index]), layer.output)
+}
+
+/** Attention over the cache, which gains the rows' own keys and values first; without one, over the rows alone. */
+function mix(
+  tape: Tape,
+  query: Tensor,
+  key: Tensor,
+  value: Tensor,
+  options: RowAttentionOptions,
+  cache: LayerCache | undefined,
+): Tensor {
+  if (!cache) return rowAttention(tape, query, key, value, options)
+  const { keys, values, capacity } = cache
+  append(tape, key, keys, capacity)
+  append(tape, value, values, capacity)
+  return attention(tape, query, keys, values, { ...options, capacity })
 }
 
 /** normalised x [rows, hiddenSize] → down(gelu(gate(x)) · up(x)), [rows, hiddenSize] */

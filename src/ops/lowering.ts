@@ -3,7 +3,7 @@
 // Knows the shape of that conversation, not the planner.
 
 import type { Dtype } from '../graph/dtype.ts'
-import type { Step, Tensor } from '../graph/tape.ts'
+import type { Op, Step, Tensor } from '../graph/tape.ts'
 
 /** Scratch that lives from the first to the last call that names it. */
 export interface ScratchBuffer {
@@ -47,6 +47,8 @@ export interface Lowering {
 }
 
 export type WasmLowering = (step: Step, lower: Lowering) => void
+
+export type Lowerings = ReadonlyMap<Op, WasmLowering>
 
 export function reads(buffer: BufferLike, offset = 0): Argument {
   return { kind: 'read', buffer, offset }

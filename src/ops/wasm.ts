@@ -1,7 +1,6 @@
 // Every op with its WebAssembly lowering. Backends look rules up here; an op that is missing is named when a
 // tape that uses it is compiled.
 
-import type { Op } from '../graph/tape.ts'
 import { addOp, addWasm } from './add/add.ts'
 import { appendOp, appendWasm } from './append/append.ts'
 import { attentionOp, attentionWasm } from './attention/attention.ts'
@@ -11,13 +10,13 @@ import { gegluOp, gegluWasm } from './geglu/geglu.ts'
 import { lastOp, lastWasm } from './last/last.ts'
 import { linearOp, linearWasm } from './linear/linear.ts'
 import { logprobOp, logprobWasm } from './logprob/logprob.ts'
-import type { WasmLowering } from './lowering.ts'
+import type { Lowerings } from './lowering.ts'
 import { rmsNormOp, rmsNormWasm } from './rmsnorm/rmsnorm.ts'
 import { ropeOp, ropeWasm } from './rope/rope.ts'
 import { sampleOp, sampleWasm } from './sample/sample.ts'
 import { softcapOp, softcapWasm } from './softcap/softcap.ts'
 
-export const wasmLowerings: ReadonlyMap<Op, WasmLowering> = new Map([
+export const wasmLowerings: Lowerings = new Map([
   [embedOp, embedWasm],
   [rmsNormOp, rmsNormWasm],
   [linearOp, linearWasm],

@@ -3,8 +3,9 @@
 // gives everything a place and an address.
 
 import { GemmaError } from '../../error.ts'
-import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
-import type { IntegerVariant } from '../../ops/lowering.ts'
+import { elementCount, type RunInputs, type Tape, type Tensor } from '../../graph/tape.ts'
+import type { IntegerVariant, Lowerings } from '../../ops/lowering.ts'
+import { wasmLowerings } from '../../ops/wasm.ts'
 import type { Backend, Plan } from '../backend.ts'
 import {
   FIRST_ADDRESS,
@@ -47,6 +48,8 @@ export interface WasmBackendOptions {
   readonly tensors: readonly Tensor[]
   /** Made by the host, copied into every memory. */
   readonly constants: ReadonlyMap<Tensor, Float32Array>
+  /** How ops become kernel calls; default: those of inference. */
+  readonly lowerings?: Lowerings
   /** Tapes that need the most scratch; what they need is set aside from the start. */
   readonly sizing: readonly Tape[]
   readonly build?: KernelBuild | 'auto'
@@ -70,6 +73,7 @@ const RAW_BYTES = 512
 export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
   const loaded = await loadKernels(options.build)
   const kernels: Kernels = { ...loaded, integers: options.integers ?? loaded.integers }
+  const lowerings = options.lowerings ?? wasmLowerings
   const limit = options.memoryLimit ?? LARGEST_MEMORY
   const scratch = scratchNeeded(options, kernels)
   const layout = placeTensors(options, limit - PROGRAM_BYTES - scratch)
@@ -183,6 +187,11 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
     }
   }
 
+  const heldValues = (tensor: Tensor): Float32Array => {
+    const { memory, address } = layout.placements.get(tensor)![0]!
+    if (tensor.dtype !== 'f32') throw new Error(`${tensor.name} is ${tensor.dtype}, not f32`)
+    return new Float32Array(memories[memory]!.buffer, address, elementCount(tensor.shape))
+  }
   let disposed = false
   const alive = (): void => {
     if (disposed) throw new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
@@ -200,6 +209,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       const program = compileProgram(tape, {
         threads: pool.workers,
         integers: kernels.integers,
+        lowerings,
         placements: layout.placements,
         memories: memories.length,
       })
@@ -223,6 +233,14 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       if (memory === undefined) throw new Error(`${tensor.name} was not kept`)
       const from = scratchBase[memory]! + program.offsets.get(placeKey(tensor, memory))!
       return new Float32Array(memories[memory]!.buffer, from, rows * tensor.shape[1]!).slice()
+    },
+    fetch(tensor) {
+      alive()
+      return heldValues(tensor).slice()
+    },
+    put(tensor, values) {
+      alive()
+      heldValues(tensor).set(values)
     },
     memoryBytes: () => ({
       weights: layout.weightBytes,
@@ -270,6 +288,7 @@ function scratchNeeded(options: WasmBackendOptions, kernels: Kernels): number {
       compileProgram(tape, {
         threads: Math.max(1, options.threads),
         integers: kernels.integers,
+        lowerings: options.lowerings ?? wasmLowerings,
         placements,
         memories: 1,
       }).scratchBytes[0]!,
@@ -316,12 +335,16 @@ function placeTensors({ tensors, constants }: WasmBackendOptions, limit: number)
   return { placements, ends, weightBytes, cacheBytes }
 }
 
-/** Keys and values of a layer, which stand side by side, are read by one call: they must share a memory. */
+/**
+ * What one call reads or changes must share a memory: keys and values of a layer, which stand side by side, and a
+ * weight with the state that training keeps, which follows it.
+ */
 function inseparable(tensors: readonly Tensor[]): Tensor[][] {
   const groups: Tensor[][] = []
   let last: Tensor | undefined
   for (const tensor of tensors) {
-    if (tensor.role === 'cache' && last?.role === 'cache') groups[groups.length - 1]!.push(tensor)
+    const joined = tensor.role === 'state' || (tensor.role === 'cache' && last?.role === 'cache')
+    if (joined && groups.length > 0) groups[groups.length - 1]!.push(tensor)
     else groups.push([tensor])
     last = tensor
   }

@@ -9,10 +9,9 @@ import type {
   BufferLike,
   IntegerVariant,
   Lowering,
+  Lowerings,
   ScratchBuffer,
-  WasmLowering,
 } from '../../ops/lowering.ts'
-import { wasmLowerings } from '../../ops/wasm.ts'
 
 /** Where a tensor that outlives programs lies; a constant lies in several memories. */
 export interface Placement {
@@ -56,6 +55,7 @@ export interface Program {
 export interface ProgramOptions {
   readonly threads: number
   readonly integers: IntegerVariant
+  readonly lowerings: Lowerings
   readonly placements: Placements
   readonly memories: number
 }
@@ -105,7 +105,7 @@ interface LoweredCall {
   readonly args: readonly Argument[]
 }
 
-function lowerTape(tape: Tape, { threads, integers }: ProgramOptions): LoweredCall[] {
+function lowerTape(tape: Tape, { threads, integers, lowerings }: ProgramOptions): LoweredCall[] {
   const calls: LoweredCall[] = []
   const made = new Map<string, unknown>()
   let scratches = 0
@@ -121,7 +121,7 @@ function lowerTape(tape: Tape, { threads, integers }: ProgramOptions): LoweredCa
     },
   }
   for (const step of tape.steps) {
-    const lower: WasmLowering | undefined = wasmLowerings.get(step.op)
+    const lower = lowerings.get(step.op)
     if (!lower) throw new Error(`no WebAssembly lowering for ${step.op.name}`)
     lower(step, lowering)
   }

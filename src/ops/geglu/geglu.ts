@@ -2,7 +2,7 @@
 // tanh form of GELU (Hendrycks & Gimpel 2016, arXiv 1606.08415), which is what Gemma was trained with even
 // where an early configuration says "gelu".
 
-import { expectShape, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
+import { expectShape, type Op, record, type Tape, type Tensor, type Values } from '../../graph/tape.ts'
 import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export const gegluOp: Op = {
@@ -13,7 +13,7 @@ export const gegluOp: Op = {
     return [{ shape: gate!.shape, dtype: 'f32' }]
   },
   reference({ inputs, outputs, inputTensors, run }) {
-    const [gate, up] = inputs as [Float32Array, Float32Array]
+    const [gate, up] = inputs as [Values, Values]
     const count = run.rows * inputTensors[0]!.shape[1]!
     for (let i = 0; i < count; i++) {
       const x = gate[i]!

@@ -2,7 +2,7 @@
 // and each slice updates a running maximum, sum of exponentials, target logit and best token (the online
 // softmax of Milakov & Gimelshein 2018, arXiv 1805.02867).
 
-import { expectShape, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
+import { expectShape, type Op, record, type Tape, type Tensor, type Values } from '../../graph/tape.ts'
 import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 /** Columns of the running state: maximum, sum of exp(logit − maximum), target's logit, best token. */
@@ -21,7 +21,7 @@ export const logprobOp: Op = {
     return [{ shape: [logits!.shape[0]!, LOGPROB_STATE], dtype: 'f32' }]
   },
   reference({ inputs, outputs, inputTensors, attributes, run }) {
-    const [logits, before] = inputs as [Float32Array, Float32Array | undefined]
+    const [logits, before] = inputs as [Values, Values | undefined]
     const width = inputTensors[0]!.shape[1]!
     const from = attributes.from as number
     for (let t = 0; t < run.rows; t++) {

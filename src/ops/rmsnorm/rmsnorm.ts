@@ -2,7 +2,15 @@
 // y = x / √(mean(x²) + ε) · (1 + w). When the weight is shorter than a row, each group of that length is
 // normalised by itself (Gemma 3 normalises queries and keys per head).
 
-import { expectShape, matrixSize, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
+import {
+  expectShape,
+  matrixSize,
+  type Op,
+  record,
+  type Tape,
+  type Tensor,
+  type Values,
+} from '../../graph/tape.ts'
 import { float, int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export const rmsNormOp: Op = {
@@ -20,7 +28,7 @@ export const rmsNormOp: Op = {
     return [{ shape: x!.shape, dtype: 'f32' }]
   },
   reference({ inputs, outputs, inputTensors, attributes, run }) {
-    const [x, weight] = inputs as [Float32Array, Float32Array]
+    const [x, weight] = inputs as [Values, Values]
     const width = inputTensors[1]!.shape[0]!
     const groups = (run.rows * matrixSize(inputTensors[0]!.shape).columns) / width
     for (let g = 0; g < groups; g++) {

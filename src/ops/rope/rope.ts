@@ -2,7 +2,15 @@
 // element i of the first half of a head turns together with element i of the second half, by the angle
 // position · θ^(−2i/headDim). Angles come from a table, made once in float32 as Google's code makes them.
 
-import { expectShape, matrixSize, type Op, record, type Tape, type Tensor } from '../../graph/tape.ts'
+import {
+  expectShape,
+  matrixSize,
+  type Op,
+  record,
+  type Tape,
+  type Tensor,
+  type Values,
+} from '../../graph/tape.ts'
 import { int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export const ropeOp: Op = {
@@ -17,8 +25,9 @@ export const ropeOp: Op = {
     )
     return [{ shape: x!.shape, dtype: 'f32' }]
   },
-  reference({ inputs, outputs, inputTensors, run }) {
-    const [x, table] = inputs as [Float32Array, Float32Array]
+  reference({ inputs, outputs, inputTensors, attributes, run }) {
+    const [x, table] = inputs as [Values, Values]
+    const turn = attributes.inverse === true ? -1 : 1
     const headDim = inputTensors[1]!.shape[1]!
     const half = headDim / 2
     const { columns } = matrixSize(inputTensors[0]!.shape)
@@ -27,7 +36,7 @@ export const ropeOp: Op = {
       for (let head = t * columns; head < (t + 1) * columns; head += headDim) {
         for (let i = 0; i < half; i++) {
           const cosine = table[angles + i]!
-          const sine = table[angles + half + i]!
+          const sine = turn * table[angles + half + i]!
           const a = x[head + i]!
           const b = x[head + half + i]!
           outputs[0]![head + i] = a * cosine - b * sine
@@ -38,9 +47,9 @@ export const ropeOp: Op = {
   },
 }
 
-/** x [rows, heads · headDim], table [positions, headDim] from ropeTable → rotated x */
-export function rope(tape: Tape, x: Tensor, table: Tensor): Tensor {
-  return record(tape, ropeOp, [x, table])[0]!
+/** x [rows, heads · headDim], table [positions, headDim] from ropeTable → rotated x; `inverse`: turned back */
+export function rope(tape: Tape, x: Tensor, table: Tensor, inverse = false): Tensor {
+  return record(tape, ropeOp, [x, table], { inverse })[0]!
 }
 
 /**
@@ -63,7 +72,7 @@ export function ropeTable(positions: number, headDim: number, theta: number, fac
   return table
 }
 
-export const ropeWasm: WasmLowering = ({ inputs: [x, table], outputs: [out] }, lower) => {
+export const ropeWasm: WasmLowering = ({ inputs: [x, table], outputs: [out], attributes }, lower) => {
   const headDim = table!.shape[1]!
   lower.call('rope', [
     reads(x!),
@@ -71,5 +80,6 @@ export const ropeWasm: WasmLowering = ({ inputs: [x, table], outputs: [out] }, l
     writes(out!),
     int(headDim),
     int(matrixSize(x!.shape).columns / headDim),
+    int(attributes.inverse === true ? 1 : 0),
   ])
 }

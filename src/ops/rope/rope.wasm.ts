@@ -7,6 +7,7 @@ export function rope(args: usize, worker: i32, workers: i32): void {
   const out = pointer(args, 2)
   const headDim = integer(args, 3)
   const heads = integer(args, 4)
+  const inverse = integer(args, 5) != 0
   const units = validRows(0x7fffffff) * heads
   const headBytes = <usize>headDim << 2
   const half = headBytes >> 1
@@ -20,7 +21,8 @@ export function rope(args: usize, worker: i32, workers: i32): void {
     let at: usize = 0
     for (; at < vectorEnd; at += 16) {
       const cosine = v128.load(angles + at)
-      const sine = v128.load(angles + half + at)
+      const turned = v128.load(angles + half + at)
+      const sine = inverse ? f32x4.neg(turned) : turned
       const a = v128.load(from + at)
       const b = v128.load(from + half + at)
       v128.store(to + at, f32x4.sub(f32x4.mul(a, cosine), f32x4.mul(b, sine)))
@@ -28,7 +30,8 @@ export function rope(args: usize, worker: i32, workers: i32): void {
     }
     for (; at < half; at += 4) {
       const cosine = load<f32>(angles + at)
-      const sine = load<f32>(angles + half + at)
+      const turned = load<f32>(angles + half + at)
+      const sine = inverse ? -turned : turned
       const a = load<f32>(from + at)
       const b = load<f32>(from + half + at)
       store<f32>(to + at, a * cosine - b * sine)
