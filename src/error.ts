@@ -17,6 +17,8 @@ export type ErrorCode =
   | 'aborted' // the caller's AbortSignal
   | 'disposed' // use after dispose
   | 'worker' // a worker thread died
+  | 'recipe' // a training recipe that is malformed or contradicts itself
+  | 'training' // training that cannot go on: a loss that is no number, a checkpoint of another run
 
 export class GemmaError extends Error {
   override readonly name: string = 'GemmaError'

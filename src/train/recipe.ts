@@ -214,7 +214,6 @@ export type ResolvedOptimizer = OptimizerSettings extends infer Settings
 export interface ResolvedSource extends RecipeSource {
   readonly name: string
   readonly files: readonly string[]
-  readonly weight: number
 }
 
 export interface ResolvedData {
@@ -225,6 +224,7 @@ export interface ResolvedData {
   readonly shuffleWindow: number
   readonly maxBadRecords: number
   readonly heldOut?: readonly ResolvedSource[]
-  readonly evaluateEvery: number
-  readonly evaluateTokens: number
+  /** The last two are there when heldOut is. */
+  readonly evaluateEvery?: number
+  readonly evaluateTokens?: number
 }
