@@ -1,8 +1,8 @@
-// Writes a file so that its name only ever stands for a whole file: into a temporary file in the same
-// directory, onto the disk, then renamed. On failure the temporary file is removed. Node only.
+// Writes a file, or a directory of files, so that its name only ever stands for something whole: under a temporary
+// name in the same directory, onto the disk, then renamed. On failure what was begun is removed. Node only.
 
-import { type FileHandle, open, rename, statfs, unlink } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
+import { type FileHandle, mkdir, open, readdir, rename, rm, rmdir, statfs, unlink } from 'node:fs/promises'
+import { basename, dirname, join, resolve } from 'node:path'
 import { GemmaError } from '../error.ts'
 import { fileError } from './source.node.ts'
 
@@ -58,6 +58,41 @@ async function syncDirectory(directory: string): Promise<void> {
   const handle = await open(directory, 'r').catch(() => undefined)
   await handle?.sync().catch(() => {})
   await handle?.close()
+}
+
+/**
+ * Runs `fill` with the path of a new directory; only when it succeeds does `path` come to be. A directory that is
+ * there already must be empty: nothing is ever replaced. Throws GemmaError 'file'.
+ */
+export async function writeDirectoryAtomically(
+  path: string,
+  fill: (directory: string) => Promise<void>,
+): Promise<void> {
+  const target = resolve(path)
+  await assertVacant(target)
+  const unique = `${process.pid}.${Date.now().toString(36)}`
+  const temporary = join(dirname(target), `.${basename(target)}.${unique}.tmp`)
+  try {
+    await mkdir(temporary, { recursive: true })
+    await fill(temporary)
+    await rmdir(target).catch(() => {}) // an empty one may stand there
+    await rename(temporary, target)
+    await syncDirectory(dirname(target))
+  } catch (cause) {
+    await rm(temporary, { recursive: true, force: true }).catch(() => {}) // the first error is the one to tell
+    throw cause instanceof Error && 'syscall' in cause ? fileError(path, cause) : cause
+  }
+}
+
+async function assertVacant(target: string): Promise<void> {
+  const names = await readdir(target).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT') return []
+    throw cause.code === 'ENOTDIR'
+      ? new GemmaError('file', `${target} is a file, not a directory.`)
+      : fileError(target, cause)
+  })
+  if (names.length === 0) return
+  throw new GemmaError('file', `${target} is not empty.`, 'Choose a new directory or remove what is in it.')
 }
 
 /** Throws at once when the disk of `directory` has fewer than `bytes` bytes free. */

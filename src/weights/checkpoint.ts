@@ -62,3 +62,25 @@ export interface Checkpoint {
   readonly unknown: readonly string[]
   close(): Promise<void>
 }
+
+/** What a low-rank adapter adds to one weight: scale · up · down (Hu et al. 2021, arXiv 2106.09685: B · A). */
+export interface StoredAdapterLayer {
+  /** A: [rank, columns of the weight]; reading values that are no numbers is an error. */
+  readonly down: StoredTensor
+  /** B: [rows of the weight, rank] */
+  readonly up: StoredTensor
+  readonly scale: number
+}
+
+/** A low-rank adapter as its files describe it; whether it fits a model is for the model to say. */
+export interface StoredAdapter {
+  /** What to call it in messages: the directory. */
+  readonly name: string
+  /** What the files say it was trained on, if they do: a Hugging Face id or a path. */
+  readonly baseName: string | undefined
+  /** By the Hugging Face name of the weight that is added to. */
+  readonly layers: ReadonlyMap<string, StoredAdapterLayer>
+  /** Targets ('q_proj') that the files say are there in every layer of the model. */
+  readonly everywhere: readonly string[]
+  close(): Promise<void>
+}

@@ -1,11 +1,12 @@
 // Writes a checkpoint in another container or type: a Hugging Face directory or a GGUF file. Rows stream
 // from the source through float32 to the target, so memory stays at a few pieces. Node only.
 
-import { mkdir, readdir, rename, rm, rmdir, writeFile } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { GemmaError } from '../error.ts'
 import { toTokenizerJson } from '../tokenizer/to-tokenizer-json.ts'
 import { createTokenizer } from '../tokenizer/tokenizer.ts'
+import { writeDirectoryAtomically } from './atomic.node.ts'
 import type { Checkpoint, StoredTensor, TokenizerFiles } from './checkpoint.ts'
 import { encodedBytes, encodeRows, fitsBlocks, readFloatRows, rowsAndColumns } from './encodings.ts'
 import { ggufFromConfig } from './gguf-config.ts'
@@ -13,7 +14,6 @@ import { ggufTokenizerEntries } from './gguf-tokenizer.ts'
 import { type GgufEncoding, type GgufEntry, writeGguf } from './gguf-writer.node.ts'
 import { toGguf } from './names.ts'
 import { writeShards } from './safetensors-writer.node.ts'
-import { fileError } from './source.node.ts'
 import type { TensorPlan, WriteOptions } from './tensor-writer.node.ts'
 
 /** 'int8' is GGUF's Q8_0, 'int4' its Q4_0. */
@@ -150,32 +150,7 @@ export async function saveHuggingFace(
   path: string,
   options: SaveOptions & { readonly dtype: 'f32' | 'f16' | 'bf16' },
 ): Promise<void> {
-  const target = resolve(path)
-  await assertVacant(target)
-  const temporary = join(
-    dirname(target),
-    `.${baseTitle(target)}.${process.pid}.${Date.now().toString(36)}.tmp`,
-  )
-  try {
-    await mkdir(temporary, { recursive: true })
-    await writeDirectory(checkpoint, temporary, options)
-    await rmdir(target).catch(() => {}) // an empty one may stand there
-    await rename(temporary, target)
-  } catch (cause) {
-    await rm(temporary, { recursive: true, force: true }).catch(() => {})
-    throw cause instanceof Error && 'syscall' in cause ? fileError(path, cause) : cause
-  }
-}
-
-async function assertVacant(target: string): Promise<void> {
-  const names = await readdir(target).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === 'ENOENT') return []
-    throw cause.code === 'ENOTDIR'
-      ? new GemmaError('file', `${target} is a file, not a directory.`)
-      : fileError(target, cause)
-  })
-  if (names.length === 0) return
-  throw new GemmaError('file', `${target} is not empty.`, 'Choose a new directory or remove what is in it.')
+  await writeDirectoryAtomically(path, (directory) => writeDirectory(checkpoint, directory, options))
 }
 
 async function writeDirectory(
