@@ -75,7 +75,11 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
   const kernels: Kernels = { ...loaded, integers: options.integers ?? loaded.integers }
   const lowerings = options.lowerings ?? wasmLowerings
   const limit = options.memoryLimit ?? LARGEST_MEMORY
-  const scratch = scratchNeeded(options, kernels)
+  const scratch = scratchNeeded(options.sizing, [...options.tensors, ...options.constants.keys()], {
+    threads: Math.max(1, options.threads),
+    lowerings,
+    integers: kernels.integers,
+  })
   const layout = placeTensors(options, limit - PROGRAM_BYTES - scratch)
   const memories = layout.ends.map((end) => createMemory(end + PROGRAM_BYTES + scratch))
   const scratchBytes = memories.map(() => scratch)
@@ -277,21 +281,17 @@ function describe({ build, integers }: Kernels, workers: number, threads: number
   return `WebAssembly, ${build} SIMD (int4 ${integers.int4}, int8 ${integers.int8}), ${where}${spread}`
 }
 
-/** Scratch that the largest tapes need, found by compiling them as if all lay in one memory. */
-function scratchNeeded(options: WasmBackendOptions, kernels: Kernels): number {
-  const placements = new Map<Tensor, Placement[]>()
-  for (const tensor of [...options.tensors, ...options.constants.keys()]) {
-    placements.set(tensor, [{ memory: 0, address: 0 }])
-  }
-  const needs = options.sizing.map(
+/** Bytes of scratch that the largest of some tapes needs, found by compiling them as if all lay in one memory. */
+export function scratchNeeded(
+  tapes: readonly Tape[],
+  persistent: readonly Tensor[],
+  options: { readonly threads: number; readonly lowerings: Lowerings; readonly integers?: IntegerVariant },
+): number {
+  const { threads, lowerings, integers = { int4: 'dot16', int8: 'dot16' } } = options
+  const placements = new Map(persistent.map((tensor) => [tensor, [{ memory: 0, address: 0 }]]))
+  const needs = tapes.map(
     (tape) =>
-      compileProgram(tape, {
-        threads: Math.max(1, options.threads),
-        integers: kernels.integers,
-        lowerings: options.lowerings ?? wasmLowerings,
-        placements,
-        memories: 1,
-      }).scratchBytes[0]!,
+      compileProgram(tape, { threads, integers, lowerings, placements, memories: 1 }).scratchBytes[0]!,
   )
   return Math.max(STAGING_BYTES, ...needs)
 }
