@@ -14,6 +14,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   tokenizer: [],
   weights: ['tokenizer'], // a GGUF holds a vocabulary: writing one, or a Hugging Face directory from one, needs it
   hub: [],
+  data: ['tokenizer', 'weights'], // weights: how files are opened and their errors told, see below
   graph: [],
   ops: ['graph'],
   model: ['graph', 'ops'],
@@ -37,6 +38,7 @@ const exceptions: ReadonlyMap<string, string> = new Map([
 const onlyFiles: Readonly<Record<string, readonly string[]>> = {
   'backends weights': ['weights/checkpoint.ts', 'weights/encodings.ts'],
   'generate weights': ['weights/checkpoint.ts'],
+  'data weights': ['weights/source.node.ts'],
 }
 
 /** Entry points of Node that keep a plain name because package.json gives browsers another one. */

@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'tokenizer' // a broken or missing tokenizer
   | 'template' // messages that the chat template refuses
   | 'context' // a prompt that does not fit the context
+  | 'data' // training data that cannot be learned from, or that changed
   | 'memory' // a model that does not fit this machine
   | 'network' // a download that failed
   | 'gated' // a repository whose licence must be accepted first
