@@ -2,6 +2,7 @@
 // Node only.
 
 import { type FileHandle, open } from 'node:fs/promises'
+import { GemmaError } from '../error.ts'
 import { fileError } from '../weights/source.node.ts'
 
 const PIECE = 1024 * 1024
@@ -16,6 +17,7 @@ export async function* readLines(path: string, mostBytes: number): AsyncGenerato
     throw fileError(path, cause)
   }
   try {
+    if (!(await handle.stat()).isFile()) throw new GemmaError('file', `${path} is not a regular file.`)
     yield* linesOf(handle, mostBytes)
   } catch (cause) {
     throw cause instanceof Error && 'syscall' in cause ? fileError(path, cause) : cause

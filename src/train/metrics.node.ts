@@ -175,7 +175,15 @@ function createWriter({ metrics, samples, eventFile, firstStep }: WriterFiles): 
     async close() {
       if (closed) return
       closed = true
-      for (const file of [lines, events, sampleLines]) file?.close()
+      const failures: unknown[] = []
+      for (const file of [lines, events, sampleLines]) {
+        try {
+          file?.close()
+        } catch (error) {
+          failures.push(error) // the others are still to be closed
+        }
+      }
+      if (failures.length > 0) throw failures[0]
     },
   }
 }
@@ -190,6 +198,7 @@ function openAppended(path: string): AppendedFile {
   const file = attempt(path, () =>
     openSync(path, constants.O_WRONLY | constants.O_CREAT | constants.O_APPEND),
   )
+  const regular = attempt(path, () => fstatSync(file).isFile()) // a device can be neither cut nor synchronised
   return {
     append(bytes) {
       attempt(path, () => {
@@ -197,7 +206,7 @@ function openAppended(path: string): AppendedFile {
         try {
           for (let done = 0; done < bytes.byteLength; ) done += writeSync(file, bytes, done)
         } catch (cause) {
-          ftruncateSync(file, before) // half a line would spoil the next one
+          if (regular) ftruncateSync(file, before) // half a line would spoil the next one
           throw cause
         }
       })
@@ -205,7 +214,7 @@ function openAppended(path: string): AppendedFile {
     close() {
       attempt(path, () => {
         try {
-          fsyncSync(file)
+          if (regular) fsyncSync(file)
         } finally {
           closeSync(file)
         }
