@@ -4,12 +4,15 @@ import { fileURLToPath } from 'node:url'
 import * as asc from 'assemblyscript/asc'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const entry = 'src/backends/wasm/kernels.wasm.ts'
+const folder = 'src/backends/wasm'
+const builds = (['kernels', 'kernels-training'] as const).flatMap((name) =>
+  (['relaxed', 'baseline'] as const).map((variant) => ({ name, variant })),
+)
 
-for (const variant of ['relaxed', 'baseline'] as const) {
-  const output = `src/backends/wasm/kernels.${variant}.wasm`
+for (const { name, variant } of builds) {
+  const output = `${folder}/${name}.${variant}.wasm`
   const options = [
-    entry,
+    `${folder}/${name}.wasm.ts`,
     ...['--baseDir', root, '--outFile', output],
     ...['-O3', '--noAssert', '--runtime', 'stub'],
     ...['--enable', 'simd', '--enable', 'threads', '--enable', 'bulk-memory'],

@@ -20,8 +20,11 @@ const { status } = spawnSync(process.execPath, [compiler, '-p', 'tsconfig.build.
   stdio: 'inherit',
 })
 if (status !== 0) process.exit(status ?? 1)
-for (const variant of ['relaxed', 'baseline']) {
-  const file = join('backends', 'wasm', `kernels.${variant}.wasm`)
+const modules = ['kernels', 'kernels-training'].flatMap((name) =>
+  ['relaxed', 'baseline'].map((variant) => `${name}.${variant}.wasm`),
+)
+for (const module of modules) {
+  const file = join('backends', 'wasm', module)
   await copyFile(join(root, 'src', file), join(root, 'dist', file))
 }
 await chmod(join(root, 'dist', 'cli', 'main.js'), 0o755)

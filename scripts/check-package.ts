@@ -48,7 +48,9 @@ function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest
   const paths = new Set(files.map(({ path }) => path))
   const wanted = [
     ...['README.md', 'LICENSE', 'MODEL.md', 'package.json'],
-    ...['relaxed', 'baseline'].map((variant) => `dist/backends/wasm/kernels.${variant}.wasm`),
+    ...['relaxed', 'baseline'].flatMap((variant) =>
+      ['kernels', 'kernels-training'].map((name) => `dist/backends/wasm/${name}.${variant}.wasm`),
+    ),
     'dist/backends/wasm/worker.js',
     ...Object.values(manifest.bin),
     ...filesOf(manifest.exports),

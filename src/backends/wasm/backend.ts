@@ -39,7 +39,7 @@ import {
   placeKey,
 } from './program.ts'
 import { createThreadChoice, type ThreadChoice } from './thread-choice.ts'
-import { type KernelBuild, type Kernels, loadKernels } from './variant.ts'
+import { type KernelBuild, type KernelSet, type Kernels, loadKernels } from './variant.ts'
 
 export interface WasmBackendOptions {
   /** Worker threads; 0 runs in the calling thread. */
@@ -48,8 +48,9 @@ export interface WasmBackendOptions {
   readonly tensors: readonly Tensor[]
   /** Made by the host, copied into every memory. */
   readonly constants: ReadonlyMap<Tensor, Float32Array>
-  /** How ops become kernel calls; default: those of inference. */
+  /** How ops become kernel calls, and the kernels for that; default: those of inference. */
   readonly lowerings?: Lowerings
+  readonly kernels?: KernelSet
   /** Tapes that need the most scratch; what they need is set aside from the start. */
   readonly sizing: readonly Tape[]
   readonly build?: KernelBuild | 'auto'
@@ -71,7 +72,7 @@ const PROGRAM_BYTES = 4 << 20
 const RAW_BYTES = 512
 
 export async function createWasmBackend(options: WasmBackendOptions): Promise<Backend> {
-  const loaded = await loadKernels(options.build)
+  const loaded = await loadKernels(options.build, options.kernels)
   const kernels: Kernels = { ...loaded, integers: options.integers ?? loaded.integers }
   const lowerings = options.lowerings ?? wasmLowerings
   const limit = options.memoryLimit ?? LARGEST_MEMORY

@@ -11,21 +11,28 @@ export interface Kernels {
 
 export type KernelBuild = Kernels['build']
 
-let cached: Map<KernelBuild | 'auto', Promise<Kernels>> | undefined
+/** Which kernels: those of inference, or with those of training. */
+export type KernelSet = 'kernels' | 'kernels-training'
+
+let cached: Map<string, Promise<Kernels>> | undefined
 
 /** Compiles the kernels once per process; 'auto' takes the relaxed build where it compiles. */
-export function loadKernels(build: KernelBuild | 'auto' = 'auto'): Promise<Kernels> {
+export function loadKernels(
+  build: KernelBuild | 'auto' = 'auto',
+  set: KernelSet = 'kernels',
+): Promise<Kernels> {
   cached ??= new Map()
-  const known = cached.get(build)
+  const key = `${set} ${build}`
+  const known = cached.get(key)
   if (known) return known
-  const loading = compile(build)
-  cached.set(build, loading)
+  const loading = compile(build, set)
+  cached.set(key, loading)
   return loading
 }
 
-async function compile(build: KernelBuild | 'auto'): Promise<Kernels> {
+async function compile(build: KernelBuild | 'auto', set: KernelSet): Promise<Kernels> {
   if (build !== 'baseline') {
-    const bytes = await readAsset('kernels.relaxed.wasm')
+    const bytes = await readAsset(`${set}.relaxed.wasm`)
     // An engine without relaxed SIMD refuses the module; that is the test.
     if (build === 'relaxed' || WebAssembly.validate(bytes)) {
       const module = await WebAssembly.compile(bytes)
@@ -35,7 +42,7 @@ async function compile(build: KernelBuild | 'auto'): Promise<Kernels> {
       return { module, build: 'relaxed', integers: { int4: int8 === 'dot16' ? 'pairs8' : 'dot8', int8 } }
     }
   }
-  const module = await WebAssembly.compile(await readAsset('kernels.baseline.wasm'))
+  const module = await WebAssembly.compile(await readAsset(`${set}.baseline.wasm`))
   return { module, build: 'baseline', integers: { int4: 'dot16', int8: 'dot16' } }
 }
 

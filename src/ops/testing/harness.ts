@@ -22,6 +22,7 @@ import {
 import type { StoredTensor } from '../../weights/checkpoint.ts'
 import { embed } from '../embed/embed.ts'
 import type { IntegerVariant } from '../lowering.ts'
+import { trainingLowerings } from '../wasm-training.ts'
 import { storedValues } from './stored.ts'
 
 export interface OpCase {
@@ -31,6 +32,10 @@ export interface OpCase {
   /** In the order of use, as a model brings them. */
   readonly weights?: readonly (readonly [Tensor, StoredTensor])[]
   readonly caches?: readonly Tensor[]
+  /** What steps change in place, with its first values; compared after every run. Needs `training`. */
+  readonly states?: readonly (readonly [Tensor, Float32Array])[]
+  /** Whether the tape has steps that only training knows. */
+  readonly training?: boolean
   readonly constants?: ReadonlyMap<Tensor, Float32Array>
   readonly build: (tape: Tape) => void
   /** Taken one after the other; caches stay. */
@@ -78,7 +83,7 @@ export async function expectSame(
 ): Promise<void> {
   const expected = await runCases(cases, referenceFor)
   for (const variant of variants) {
-    const make: MakeBackend = (tensors, constants) => wasmFor(variant, tensors, constants)
+    const make: MakeBackend = (tensors, constants, training) => wasmFor(variant, tensors, constants, training)
     // Alone in its memories, a case's own tensors decide where one memory ends and the next begins.
     const actual =
       variant.split && variant.threads === 0 ? await runApart(cases, make) : await runCases(cases, make)
@@ -101,6 +106,7 @@ interface Value {
 type MakeBackend = (
   tensors: readonly Tensor[],
   constants: ReadonlyMap<Tensor, Float32Array>,
+  training: boolean,
 ) => Promise<Backend>
 
 const referenceFor: MakeBackend = async (tensors, constants) => createReferenceBackend({ tensors, constants })
@@ -109,9 +115,15 @@ export function wasmFor(
   { threads, build, integers, split }: Variant,
   tensors: readonly Tensor[],
   constants: ReadonlyMap<Tensor, Float32Array>,
+  training = false,
 ): Promise<Backend> {
   const memoryLimit = split ? smallestLimit(tensors, constants) : undefined
-  return createWasmBackend({ threads, build, integers, tensors, constants, sizing: [], memoryLimit })
+  const kernels = training ? { lowerings: trainingLowerings, kernels: 'kernels-training' as const } : {}
+  return createWasmBackend({
+    ...{ threads, build, integers, tensors, constants, memoryLimit },
+    sizing: [],
+    ...kernels,
+  })
 }
 
 /** The smallest memories in which every tensor still fits: what is set aside anyway, and the largest tensor. */
@@ -126,7 +138,9 @@ export function smallestLimit(
   let together = 0
   for (const tensor of tensors) {
     const bytes = align(bufferBytes(tensor))
-    together = tensor.role === 'cache' ? together + bytes : 0
+    // State follows the weight it belongs to and stays with it.
+    const joins = tensor.role === 'cache' || tensor.role === 'state'
+    together = joins ? together + bytes : bytes
     largest = Math.max(largest, bytes, together)
   }
   return aside + fixed + largest
@@ -139,10 +153,14 @@ async function runCases(cases: readonly OpCase[], makeBackend: MakeBackend): Pro
   const tensors = cases.flatMap((one) => [
     ...(one.weights ?? []).map(([tensor]) => tensor),
     ...(one.caches ?? []),
+    ...(one.states ?? []).map(([tensor]) => tensor),
   ])
-  const backend = await makeBackend([...new Set(tensors)], constants)
+  const training = cases.some((one) => one.training)
+  const backend = await makeBackend([...new Set(tensors)], constants, training)
   try {
     for (const [tensor, stored] of weights) await backend.load(tensor, stored)
+    for (const [tensor, values] of cases.flatMap((one) => [...(one.states ?? [])]))
+      backend.put(tensor, values)
     const results: Value[][] = []
     for (const one of cases) results.push(await runCase(backend, one))
     return results
@@ -169,6 +187,10 @@ async function runCase(backend: Backend, one: OpCase): Promise<Value[]> {
         const values = backend.read(plan, tensor, Math.min(capacity, inputs.rows))
         results.push({ op: op.name, run, columns, values })
       }
+    }
+    for (const [tensor] of one.states ?? []) {
+      const columns = tensor.shape.at(-1)!
+      results.push({ op: tensor.name, run, columns, values: backend.fetch(tensor) })
     }
   }
   return results
@@ -206,6 +228,15 @@ export function weight(dtype: Dtype, stored: StoredTensor): readonly [Tensor, St
 
 export function cache(slots: number, width: number, dtype: Dtype = 'f32'): Tensor {
   return persistentTensor('cache', 'cache', [slots, width], dtype)
+}
+
+/** Something that steps change in place, beginning with these values. */
+export function state(
+  name: string,
+  shape: readonly number[],
+  values: Float32Array = new Float32Array(shape.reduce((a, b) => a * b)),
+): readonly [Tensor, Float32Array] {
+  return [persistentTensor('state', name, shape, 'f32'), values]
 }
 
 export interface Input {
