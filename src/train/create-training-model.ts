@@ -46,16 +46,6 @@ import {
   recordUpdate,
 } from './training-plans.ts'
 
-/** PyTorch's settings, for models whose optimiser is never asked for anything else. */
-export const DEFAULT_OPTIMIZER: OptimizerSettings = {
-  name: 'adamw',
-  beta1: 0.9,
-  beta2: 0.999,
-  epsilon: 1e-8,
-  weightDecay: 0,
-  decays: () => true,
-}
-
 const NO_SAMPLING: SamplingInputs = { temperature: 0, topK: 1, topP: 1, uniform: new Float64Array(0) }
 
 type PlanningOptions = Omit<TrainingModelOptions, 'weights' | 'onProgress' | 'signal'>
@@ -70,7 +60,7 @@ interface Layout {
 }
 
 function layOut(options: PlanningOptions, encodingOf: (name: string) => Encoding): Layout {
-  const { config, lora, contextLength, optimizer = DEFAULT_OPTIMIZER } = options
+  const { config, lora, contextLength, optimizer } = options
   const dtypeOf = ({ name, shape }: ParameterSpec): Dtype =>
     lora ? dtypeFor(options.baseDtype ?? 'auto', encodingOf(name), shape.length) : 'f32'
   const parameters = createParameters(config, dtypeOf)
@@ -80,7 +70,8 @@ function layOut(options: PlanningOptions, encodingOf: (name: string) => Encoding
   const learn = (weight: Tensor): void => {
     const state = (suffix: string, shape: readonly number[]): Tensor =>
       persistentTensor('state', `${weight.name}.${suffix}`, shape, 'f32')
-    const moments = momentSpecs(optimizer, weight.shape).map(({ suffix, shape }) => state(suffix, shape))
+    const specs = optimizer ? momentSpecs(optimizer, weight.shape) : []
+    const moments = specs.map(({ suffix, shape }) => state(suffix, shape))
     const one = { weight, gradient: state('gradient', weight.shape), moments }
     learned.push(one)
     tensors.push(weight, one.gradient, ...moments)
@@ -144,7 +135,7 @@ export function estimateTrainingMemory(
  */
 export async function createTrainingModel(options: TrainingModelOptions): Promise<TrainingModel> {
   checkOptions(options)
-  const { rows, optimizer = DEFAULT_OPTIMIZER, lora, checkpointing } = options
+  const { rows, optimizer, lora, checkpointing } = options
   const stored = checkWeights(options)
   const layout = layOut(options, (name) => stored.get(name)!.encoding)
   const { model, adapters, learned, tensors } = layout
@@ -160,6 +151,7 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
           tensors,
           constants,
           lowerings: trainingLowerings,
+          kernels: 'kernels-training',
           sizing: [training.tape],
         })
   try {
@@ -173,7 +165,7 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
     training: backend.compile(training.tape),
     evaluation: backend.compile(evaluation.tape),
     norm: backend.compile(norm.tape),
-    update: backend.compile(recordUpdate(learned, optimizer)),
+    update: optimizer && backend.compile(recordUpdate(learned, optimizer)),
     reset: backend.compile(recordReset(learned)),
   }
   const byName = new Map(
@@ -219,7 +211,10 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
       }
       return Math.sqrt(sum)
     },
-    update: (settings) => bare(plans.update, scalarsOf(optimizer, settings)),
+    async update(settings) {
+      if (!optimizer || !plans.update) throw new Error('this model was made without an optimiser')
+      await bare(plans.update, scalarsOf(optimizer, settings))
+    },
     resetGradients: () => bare(plans.reset),
     read: async (name) => backend.fetch(find(name)),
     write: async (name, values) => put(name, values),

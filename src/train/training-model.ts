@@ -47,6 +47,7 @@ export interface TrainingModelOptions {
   readonly contextLength: number
   /** Worker threads; 0 computes in the calling thread. */
   readonly threads: number
+  /** Without one there are gradients but no `update`. */
   readonly optimizer?: OptimizerSettings
   /** Without it all weights learn; with it only the adapters do, and the base stays as it is. */
   readonly lora?: LoraSettings
