@@ -2,8 +2,27 @@
 // whatever the weight is held in, because gradients are those of the exact product. For y = x · Wᵀ:
 //   dx = dy · W,   dW = dyᵀ · x
 
+import { DTYPE_CODE, layoutOf } from '../../graph/dtype.ts'
 import type { BackwardRule } from '../../graph/gradient.ts'
-import { expectShape, type Op, record, type Step, type Values } from '../../graph/tape.ts'
+import {
+  expectShape,
+  matrixSize,
+  type Op,
+  record,
+  type Step,
+  type Tensor,
+  type Values,
+} from '../../graph/tape.ts'
+import {
+  type Argument,
+  int,
+  type Lowering,
+  packingOrder,
+  reads,
+  updates,
+  type WasmLowering,
+  writes,
+} from '../lowering.ts'
 import { linearOp } from './linear.ts'
 
 /** `linear` without rounding of activations. */
@@ -85,4 +104,73 @@ export const exactLinearBackward: BackwardRule = ({ inputs: [x, weight], attribu
   const base = flow.take(x!)
   const inputs = base ? [gradient!, weight!, base] : [gradient!, weight!]
   flow.give(x!, record(flow.tape, linearInputGradientOp, inputs, attributes)[0]!)
+}
+
+export const exactLinearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], attributes }, lower) => {
+  const { rows, columns } = matrixSize(x!.shape)
+  const count = attributes.count as number
+  const work = lower.scratch(24 * 2048 * 4 * lower.threads)
+  const widened = widenedRows(weight!, attributes, lower)
+  lower.call('linearMatrix', [
+    reads(x!),
+    widened,
+    writes(out!),
+    int(rows),
+    int(columns),
+    int(count),
+    int(DTYPE_CODE.f32),
+    writes(work),
+    int(24 * 2048 * 4),
+  ])
+}
+
+/** Rows from … from + count of a weight as f32: as they lie, or widened for the next call. */
+function widenedRows(weight: Tensor, attributes: Step['attributes'], lower: Lowering): Argument {
+  const { from, count } = attributes as { from: number; count: number }
+  const { dtype } = weight
+  const { rows, columns } = matrixSize(weight.shape)
+  if (dtype === 'f32') return reads(weight, from * columns * 4)
+  const layout = layoutOf(dtype, rows, columns)
+  const widened = lower.scratch(count * columns * 4)
+  lower.call('widenWeights', [
+    reads(weight),
+    reads(weight, layout.scales),
+    reads(weight, layout.minima),
+    writes(widened),
+    int(DTYPE_CODE[dtype]),
+    int(from),
+    int(count),
+    int(columns),
+    int(packingOrder(dtype, lower.integers)),
+  ])
+  return reads(widened)
+}
+
+export const linearInputGradientWasm: WasmLowering = ({ inputs, outputs: [out], attributes }, lower) => {
+  const [gradient, weight, base] = inputs
+  const { rows, columns } = matrixSize(out!.shape)
+  const widened = widenedRows(weight!, attributes, lower)
+  lower.call('linearInputGradient', [
+    reads(gradient!),
+    widened,
+    base ? reads(base) : int(0),
+    writes(out!),
+    int(rows),
+    int(columns),
+    int(attributes.count as number),
+  ])
+}
+
+export const linearWeightGradientWasm: WasmLowering = ({ inputs, attributes }, lower) => {
+  const [x, gradient, accumulator] = inputs
+  const { rows, columns } = matrixSize(x!.shape)
+  const { from, count } = attributes as { from: number; count: number }
+  lower.call('linearWeightGradient', [
+    reads(x!),
+    reads(gradient!),
+    updates(accumulator!, from * columns * 4),
+    int(rows),
+    int(columns),
+    int(count),
+  ])
 }
