@@ -78,7 +78,8 @@ function weightGradientCase(sizes: Sizes): OpCase {
     build: (tape) =>
       void record(tape, linearWeightGradientOp, [x.on(tape), dy.on(tape), accumulator[0]], { from, count }),
     runs: runs.map((n) => runOf(n)),
-    tolerance: (op) => (op === 'embed' ? { relative: 0 } : { relative: 2e-6, absolute: 1e-6 }),
+    // float32 sums one after the other beside float64 ones: half a unit of the last place at each addition.
+    tolerance: (op) => (op === 'embed' ? { relative: 0 } : { relative: 2e-6, absolute: 2e-7 * rows }),
   }
 }
 
