@@ -159,6 +159,9 @@ function loraFaults(recipe: Recipe): RecipeFault[] {
 function dataFaults(recipe: Recipe): RecipeFault[] {
   const { sources, heldOut, evaluateEvery, evaluateTokens } = recipe.data
   const faults = [...nameFaults('sources', sources), ...nameFaults('heldOut', heldOut ?? [])]
+  if (sources.every(({ weight = 1 }) => weight === 0)) {
+    faults.push({ path: ['data', 'sources'], message: 'The weights of data.sources are all 0.' })
+  }
   for (const [i, source] of (heldOut ?? []).entries()) {
     for (const key of ['weight', 'epochs'] as const) {
       if (source[key] === undefined) continue

@@ -1,6 +1,7 @@
 // Fills the gaps of a checked recipe: every default of training is here. Knows no file; a recipe that is filled stays
 // the same when it is filled again.
 
+import type { DataSource } from '../data/training-data.ts'
 import { miniatureSizes } from '../model/configs.ts'
 import type {
   NamedShape,
@@ -10,7 +11,6 @@ import type {
   ResolvedData,
   ResolvedOptimizer,
   ResolvedRecipe,
-  ResolvedSource,
 } from './recipe.ts'
 import { LINEAR_NAMES } from './recipe.ts'
 import { sourceName } from './recipe-contradictions.ts'
@@ -94,7 +94,7 @@ function defaultRate({ stage, lora }: Recipe, ofShape: number | undefined): numb
   return lora === undefined ? 2e-5 : 2e-4
 }
 
-function fillData({ stage, data, epochs }: Recipe): ResolvedData {
+function fillData({ data, epochs }: Recipe): ResolvedData {
   const { sources, stages, heldOut } = data
   return withoutUndefined({
     sources: sources.map((source, i) => {
@@ -102,9 +102,10 @@ function fillData({ stage, data, epochs }: Recipe): ResolvedData {
       return withoutUndefined({ ...filled, epochs: filled.epochs ?? epochs })
     }),
     stages,
-    tooLong: data.tooLong ?? (stage === 'pretrain' ? 'split' : 'drop'),
+    tooLong: data.tooLong,
     packing: data.packing ?? true,
     shuffleWindow: data.shuffleWindow ?? 10_000,
+    endOfText: data.endOfText ?? true,
     maxBadRecords: data.maxBadRecords ?? 100,
     heldOut: heldOut?.map((source, i) => {
       const { weight: _, ...filled } = fillSource(source, i)
@@ -115,7 +116,7 @@ function fillData({ stage, data, epochs }: Recipe): ResolvedData {
   })
 }
 
-function fillSource(source: RecipeSource, index: number): ResolvedSource & { readonly weight: number } {
+function fillSource(source: RecipeSource, index: number): DataSource {
   const files = typeof source.files === 'string' ? [source.files] : source.files
   const name = sourceName(source, index)
   // The name goes first: the resolved recipe is read by people.

@@ -46,13 +46,25 @@ function choice<const Names extends readonly string[]>(...names: Names): z.ZodTy
 const group = <Shape extends z.ZodRawShape>(shape: Shape): z.ZodObject<Shape, z.core.$strict> =>
   z.strictObject(shape, 'keys and values')
 
+const tooLong = choice('split', 'truncate', 'drop', 'error')
+
 const source = group({
   name: text.regex(/^[\w.-]{1,64}$/, 'up to 64 letters, digits, dots, dashes and underscores').optional(),
   files: z.union([text, z.array(text).min(1)], 'a path or a list of paths'),
   kind: choice('text', 'messages', 'prompt-completion', 'tokens').optional(),
-  columns: z.record(z.string(), text, 'names of columns').optional(),
-  weight: above(0).optional(),
+  columns: group({
+    text: text.optional(),
+    messages: text.optional(),
+    prompt: text.optional(),
+    completion: text.optional(),
+    tokens: text.optional(),
+    mask: text.optional(),
+    role: text.optional(),
+    content: text.optional(),
+  }).optional(),
+  weight: between(0, 1e9).optional(),
   epochs: whole(1).optional(),
+  tooLong: tooLong.optional(),
 })
 const sources = z.array(source, 'a list of sources').min(1, 'at least one source')
 
@@ -76,9 +88,10 @@ const data = group({
     )
     .min(1, 'at least one stage')
     .optional(),
-  tooLong: choice('split', 'truncate', 'drop', 'error').optional(),
+  tooLong: tooLong.optional(),
   packing: truth.optional(),
   shuffleWindow: whole(1, 10_000_000).optional(),
+  endOfText: truth.optional(),
   maxBadRecords: whole(0).optional(),
   heldOut: sources.optional(),
   evaluateEvery: whole(1).optional(),

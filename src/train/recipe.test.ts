@@ -94,6 +94,11 @@ describe('what is wrong is named with its line', () => {
       pretrain.replace('[code.jsonl, more.jsonl]', '[code.jsonl, 7]'),
       'R:10: data.sources[1].files[1] is 7, expected a text.',
     ],
+    [
+      'a column that no record has',
+      pretrain.replace('weight: 2', 'columns: {txt: body}'),
+      'R:11: data.sources[1].columns.txt is no key. Did you mean text?',
+    ],
     ['choice', withLine('saveDtype: f16'), 'R:13: saveDtype is "f16", expected one of f32, bf16.'],
     [
       'lora target',
@@ -196,6 +201,11 @@ describe('contradictions', () => {
       'R:7: data.stages[0].weights names "prose", which is no source. Sources: source-1, code.',
     ],
     [
+      'no weight',
+      `${pretrain.replace('weight: 2', 'weight: 0').replace('web/*.jsonl', 'a\n      weight: 0')}`,
+      /all 0/,
+    ],
+    [
       'stages backwards',
       pretrain.replace(
         'data:',
@@ -243,9 +253,9 @@ describe('defaults', () => {
           { name: 'source-1', files: ['web/*.jsonl'], weight: 1 },
           { name: 'code', files: ['code.jsonl', 'more.jsonl'], weight: 2 },
         ],
-        tooLong: 'split',
         packing: true,
         shuffleWindow: 10_000,
+        endOfText: true,
         maxBadRecords: 100,
       },
       batch: { tokensPerBatch: 8192, rowsPerRun: 2048 },
@@ -276,7 +286,7 @@ describe('defaults', () => {
     expect([recipe.baseDtype, recipe.learningRate, recipe.contextLength]).toEqual(['auto', 2e-4, 1024])
     expect(recipe.batch).toEqual({ documents: 32, rowsPerRun: 1024 })
     expect(recipe.optimizer).toMatchObject({ beta2: 0.999, weightDecay: 0 })
-    expect(recipe.data).toMatchObject({ tooLong: 'drop', evaluateEvery: 100, evaluateTokens: 100_000 })
+    expect(recipe.data).toMatchObject({ evaluateEvery: 100, evaluateTokens: 100_000 })
     expect(recipe.data.sources[0]!.epochs).toBe(2)
     expect(recipe.data.heldOut).toEqual([{ name: 'source-1', files: ['held-out.jsonl'] }])
   })

@@ -1,6 +1,7 @@
 // What a training run is, said in one recipe: the keys that a person writes, and the form without gaps that training
 // works with. recipe-schema.ts checks the first, recipe-defaults.ts makes the second of it. Knows no file and no YAML.
 
+import type { DataSource, DataStage, TooLong } from '../data/training-data.ts'
 import type { LoraSettings, OptimizerSettings } from './training-model.ts'
 
 /** A recipe as written; `gemma train` reads it from YAML. examples/recipes/README.md tells each key. */
@@ -58,18 +59,20 @@ export interface RecipeModel {
   readonly initializerRange?: number
 }
 
-/** Sources, mixture and form of the documents; what openTrainingData takes. */
+/** Sources, mixture and form of the documents: what openTrainingData takes, and what the loss is measured on. */
 export interface RecipeData {
   readonly sources: readonly RecipeSource[]
   /** Shares of the sources over the course of training. Default: their weights from beginning to end. */
-  readonly stages?: readonly RecipeStage[]
-  /** What happens to documents longer than the context. Default 'split' for pretrain, 'drop' for sft. */
-  readonly tooLong?: 'split' | 'truncate' | 'drop' | 'error'
+  readonly stages?: readonly DataStage[]
+  /** What happens to documents longer than the context. Default: 'split' for text, 'drop' for conversations. */
+  readonly tooLong?: TooLong
   /** Several documents in one run, each of which sees only itself. Default true. */
   readonly packing?: boolean
-  /** Documents of each source that are shuffled among each other. Default 10000. */
+  /** Records of each source that are shuffled among each other. Default 10000. */
   readonly shuffleWindow?: number
-  /** Broken records that are left out before training stops. Default 100. */
+  /** Texts end with <eos>, which teaches where they end. Default true. */
+  readonly endOfText?: boolean
+  /** Broken records of a source that are left out before training stops. Default 100. */
   readonly maxBadRecords?: number
   /** What the loss is measured on and nothing is learned from. */
   readonly heldOut?: readonly RecipeSource[]
@@ -79,27 +82,12 @@ export interface RecipeData {
   readonly evaluateTokens?: number
 }
 
-export interface RecipeSource {
+/** A source as openTrainingData takes it, whose name may be left out and whose one file needs no list. */
+export interface RecipeSource extends Omit<DataSource, 'name' | 'files'> {
   /** Default: its place in the list, 'source-1'. */
   readonly name?: string
-  /** Paths, directories or patterns; one needs no list. */
+  /** Paths, directories or patterns. */
   readonly files: string | readonly string[]
-  /** Default: found from the first record. */
-  readonly kind?: RecordKind
-  /** Names of the columns where they are not the usual ones: `{ text: content }`. */
-  readonly columns?: Readonly<Record<string, string>>
-  /** Share of the tokens, beside the other sources' weights. Default 1. */
-  readonly weight?: number
-  /** Passes over the source. Default: the recipe's epochs, else without end. */
-  readonly epochs?: number
-}
-
-export type RecordKind = 'text' | 'messages' | 'prompt-completion' | 'tokens'
-
-/** From the stage before it (or the beginning) until this share of training, sources weigh so much. */
-export interface RecipeStage {
-  readonly until: number
-  readonly weights: Readonly<Record<string, number>>
 }
 
 export interface RecipeBatch {
@@ -211,20 +199,12 @@ export type ResolvedOptimizer = OptimizerSettings extends infer Settings
     : never
   : never
 
-export interface ResolvedSource extends RecipeSource {
-  readonly name: string
-  readonly files: readonly string[]
-}
-
-export interface ResolvedData {
-  readonly sources: readonly ResolvedSource[]
-  readonly stages?: readonly RecipeStage[]
-  readonly tooLong: 'split' | 'truncate' | 'drop' | 'error'
+export interface ResolvedData extends Omit<RecipeData, 'sources' | 'heldOut'> {
+  readonly sources: readonly DataSource[]
   readonly packing: boolean
   readonly shuffleWindow: number
+  readonly endOfText: boolean
   readonly maxBadRecords: number
-  readonly heldOut?: readonly ResolvedSource[]
-  /** The last two are there when heldOut is. */
-  readonly evaluateEvery?: number
-  readonly evaluateTokens?: number
+  /** With its last two companions, or none of the three. */
+  readonly heldOut?: readonly DataSource[]
 }
