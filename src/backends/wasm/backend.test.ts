@@ -250,6 +250,31 @@ describe('placement', () => {
   })
 })
 
+test('more plans than their room holds: each still does what it was recorded for', async () => {
+  const table = persistentTensor('weight', 'table', [4, 8], 'f32')
+  const backend = await wasmFor({ name: '', threads: 0, build: 'auto' }, [table], new Map())
+  onTestFinished(() => backend.dispose())
+  const values = Float32Array.from({ length: 32 }, (_, i) => i)
+  await backend.load(table, storedValues('F32', table.shape, values))
+  // 600 calls each: some 60 kB, of a room of 4 MiB.
+  const plans = Array.from({ length: 120 }, (_, i) => {
+    const tape = createTape(4)
+    const start = embed(tape, table, 1)
+    let x = start
+    for (let step = 0; step < 600; step++) x = add(tape, x, start, step < i ? 1 : 0)
+    const value = keep(tape, x)
+    return { plan: backend.compile(tape), value, times: i + 1 }
+  })
+  const scratch = backend.memoryBytes().scratch
+  for (const order of [plans, plans.toReversed(), [plans[3]!, plans[117]!, plans[3]!]]) {
+    for (const { plan, value, times } of order) {
+      await backend.run(plan, runOf(4))
+      expect(backend.read(plan, value, 4)).toEqual(values.map((v) => v * times))
+    }
+  }
+  expect(backend.memoryBytes().scratch).toBe(scratch)
+})
+
 describe('whole models', () => {
   test.each(['gemma1-mqa', 'gemma2', 'gemma3-scaled'])(
     '%s: logits have the same bits with any number of threads, in one memory or several',

@@ -62,11 +62,16 @@ export interface WasmBackendOptions {
 
 interface WasmPlan extends Plan {
   readonly program: Program
-  readonly address: number
   readonly threads: ThreadChoice
+  /** Where its words lie, if they were written since the room for programs was last cleared. */
+  address: number
+  era: number
 }
 
-/** Room for the words of programs in each memory; a plan of a large model takes about 50 kB. */
+/**
+ * Room for the words of programs in each memory; a plan of a large model takes about 50 kB, with an adapter twice
+ * that. When it is full, all programs are forgotten, and written again when they run.
+ */
 const PROGRAM_BYTES = 4 << 20
 /** Two raw calls may be under way: their words lie at the start of the program room. */
 const RAW_BYTES = 512
@@ -91,7 +96,9 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
   }
   const pool = await createPool(kernels.module, memories, options.threads)
   const indexOf = new Map(kernelNames(kernels.module).map((name, index) => [name, index]))
-  const programRoom = layout.ends.map((end) => end + 2 * RAW_BYTES)
+  const programStart = layout.ends.map((end) => end + 2 * RAW_BYTES)
+  const programRoom = [...programStart]
+  let era = 0
   const scratchBase = layout.ends.map((end) => end + PROGRAM_BYTES)
 
   /** Takes room for words and returns their address. */
@@ -170,6 +177,22 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
     return address
   }
 
+  const fitsRoom = (program: Program): boolean =>
+    programBytes(program, memories.length).every((bytes, i) => programRoom[i]! + bytes <= scratchBase[i]!)
+
+  const programAddress = (plan: WasmPlan): number => {
+    if (plan.era === era) return plan.address
+    if (!fitsRoom(plan.program)) {
+      era++
+      programStart.forEach((start, i) => {
+        programRoom[i] = start
+      })
+    }
+    plan.address = encode(plan.program)
+    plan.era = era
+    return plan.address
+  }
+
   const writeInputs = (inputs: RunInputs): void => {
     for (const { buffer } of memories) {
       new Int32Array(buffer, RUN_TOKENS, inputs.rows).set(inputs.tokens.subarray(0, inputs.rows))
@@ -220,11 +243,12 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       })
       for (const [memory, bytes] of program.scratchBytes.entries()) ensureScratch(memory, bytes)
       const threads = createThreadChoice(pool.workers, weightBytesOf(program))
-      return { tape, program, address: encode(program), threads }
+      return { tape, program, threads, address: 0, era: -1 }
     },
     async run(plan, inputs, signal) {
       alive()
-      const { address, program, threads } = plan as WasmPlan
+      const { program, threads } = plan as WasmPlan
+      const address = programAddress(plan as WasmPlan)
       writeInputs(inputs)
       const workers = threads.next()
       const start = performance.now()
@@ -260,6 +284,14 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       memories.length = 0
     },
   }
+}
+
+/** Bytes of room that the words of a program take in each memory. */
+function programBytes({ calls }: Program, memories: number): number[] {
+  const bytes = new Array<number>(memories).fill(0)
+  for (const call of calls) if (call.kind === 'kernel') bytes[call.memory]! += align(call.args.length * 4)
+  bytes[0]! += align(calls.length * CALL_WORDS * 4)
+  return bytes
 }
 
 /** Bytes of weights that one run of a program reads. */
