@@ -1,7 +1,8 @@
 // The optimiser's step as ops on weights and what is kept beside them: sums of squares for the norm of the gradient,
 // AdamW and Adafactor. All change their tensors in place and leave the gradient at zero.
 
-import { elementCount, type Op, type Values } from '../../graph/tape.ts'
+import { elementCount, matrixSize, type Op, type Values } from '../../graph/tape.ts'
+import { float, int, reads, updates, type WasmLowering, writes } from '../lowering.ts'
 
 /** Elements whose squares are summed to one number: the division never depends on the number of threads. */
 export const SQUARES_RUN = 16384
@@ -12,8 +13,11 @@ export const squaresOp: Op = {
   shape: ([x]) => [{ shape: [Math.ceil(elementCount(x!.shape) / SQUARES_RUN), 1], dtype: 'f32' }],
   reference({ inputs, outputs }) {
     const x = inputs[0]!
-    outputs[0]!.fill(0)
-    for (let i = 0; i < x.length; i++) outputs[0]![Math.floor(i / SQUARES_RUN)]! += x[i]! ** 2
+    for (let run = 0; run * SQUARES_RUN < x.length; run++) {
+      let sum = 0
+      for (const value of x.subarray(run * SQUARES_RUN, (run + 1) * SQUARES_RUN)) sum += value ** 2
+      outputs[0]![run] = sum
+    }
   },
 }
 
@@ -124,4 +128,41 @@ export const adafactorOp: Op = {
       gradient[i] = 0
     }
   },
+}
+
+export const squaresWasm: WasmLowering = ({ inputs: [x], outputs: [out] }, lower) => {
+  lower.call('squares', [reads(x!), writes(out!), int(elementCount(x!.shape)), int(SQUARES_RUN)])
+}
+
+export const zeroWasm: WasmLowering = ({ inputs: [x] }, lower) => {
+  lower.call('zero', [updates(x!), int(elementCount(x!.shape))])
+}
+
+export const adamwWasm: WasmLowering = ({ inputs, attributes }, lower) => {
+  const { beta1, beta2, epsilon, decay } = attributes as unknown as AdamwAttributes
+  lower.call('adamw', [
+    ...inputs.map((tensor) => updates(tensor)),
+    int(elementCount(inputs[0]!.shape)),
+    // 1 − β is rounded to float32 only here: taken of a rounded β it would be off by 5e-5 of itself.
+    ...[beta1, 1 - beta1, beta2, 1 - beta2, epsilon, decay].map(float),
+  ])
+}
+
+export const adafactorWasm: WasmLowering = ({ inputs, attributes }, lower) => {
+  const [weight, gradient, first, second] = inputs
+  const { epsilon, clipThreshold, decay } = attributes as unknown as AdafactorAttributes
+  const { rows, columns } = matrixSize(weight!.shape)
+  const size = [int(rows), int(columns)]
+  if (second) {
+    lower.call('adafactorRows', [reads(gradient!), updates(first!), ...size, float(epsilon)])
+    lower.call('adafactorColumns', [reads(gradient!), updates(second), ...size, float(epsilon)])
+  } else lower.call('adafactorVector', [reads(gradient!), updates(first!), int(columns), float(epsilon)])
+  const sums = lower.scratch(rows * 8)
+  const rowMeans = second ? reads(first!) : int(0)
+  const columnMeans = reads(second ?? first!)
+  lower.call('adafactorSizes', [reads(gradient!), writes(sums), columnMeans, ...size, rowMeans])
+  lower.call('adafactorUpdate', [
+    ...[updates(weight!), updates(gradient!), reads(sums), columnMeans, ...size],
+    ...[float(clipThreshold), float(decay), rowMeans],
+  ])
 }

@@ -6,6 +6,7 @@
 import type { BackwardRule } from '../../graph/gradient.ts'
 import { expectShape, type Op, record, type Tape, type Tensor, type Values } from '../../graph/tape.ts'
 import type { AttentionOptions } from '../attention/attention.ts'
+import { type Argument, float, int, reads, type WasmLowering, writes } from '../lowering.ts'
 
 export type RowAttentionOptions = Omit<AttentionOptions, 'capacity'>
 
@@ -147,4 +148,35 @@ export const rowAttentionBackward: BackwardRule = ({ inputs, outputs, attributes
   const all = [...inputs, ...outputs, gradient!]
   const made = record(flow.tape, rowAttentionGradientOp, all, attributes)
   inputs.forEach((input, i) => void flow.give(input, made[i]!))
+}
+
+export const rowAttentionWasm: WasmLowering = ({ inputs, outputs, attributes }, lower) => {
+  const workBytes = Math.ceil((lower.rows * 4) / 64) * 64
+  lower.call('rowAttention', [
+    ...inputs.map((tensor) => reads(tensor)),
+    ...outputs.map((tensor) => writes(tensor)),
+    writes(lower.scratch(workBytes * lower.threads)),
+    int(workBytes),
+    ...optionArguments(attributes as unknown as RowAttentionOptions),
+  ])
+}
+
+export const rowAttentionGradientWasm: WasmLowering = ({ inputs, outputs, attributes }, lower) => {
+  const options = attributes as unknown as RowAttentionOptions
+  const [query, keys, values, mixed, logs, gradient] = inputs.map((tensor) => reads(tensor))
+  const [queryGradient, keyGradient, valueGradient] = outputs.map((tensor) => writes(tensor))
+  const along = lower.scratch(lower.rows * options.heads * 4)
+  lower.call('rowAttentionQueryGradient', [
+    ...[query!, keys!, values!, mixed!, logs!, gradient!, queryGradient!, writes(along)],
+    ...optionArguments(options),
+  ])
+  lower.call('rowAttentionKeyGradient', [
+    ...[query!, keys!, values!, logs!, gradient!, reads(along), keyGradient!, valueGradient!],
+    ...optionArguments(options),
+  ])
+}
+
+function optionArguments(options: RowAttentionOptions): Argument[] {
+  const { heads, kvHeads, headDim, window, scale, softcap } = options
+  return [int(heads), int(kvHeads), int(headDim), int(window), float(scale), float(softcap)]
 }
