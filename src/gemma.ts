@@ -7,13 +7,14 @@ import { chatPrompt } from './generate/chat.ts'
 import type { Engine } from './generate/engine.ts'
 import { checkPrompt, type Generation, generate } from './generate/generate.ts'
 import {
+  checkAdapterName,
   type GenerateOptions,
   type Piece,
   resolveOptions,
   type SamplingDefaults,
   type Summary,
 } from './generate/options.ts'
-import { createScheduler } from './generate/scheduler.ts'
+import { createScheduler, type Scheduler } from './generate/scheduler.ts'
 import { createSession, type Session } from './generate/session.ts'
 import { createSessionPool } from './generate/session-pool.ts'
 import { createStepCosts } from './generate/speculation.ts'
@@ -35,9 +36,18 @@ export interface Score {
   readonly greedy: boolean
 }
 
+/** What a text is run with. */
+export interface RunTextOptions {
+  /** Name of an adapter the model was loaded with; default: none. */
+  readonly adapter?: string
+  readonly signal?: AbortSignal
+}
+
 export interface Gemma {
   readonly config: ModelConfig
   readonly tokenizer: Tokenizer
+  /** Names of the adapters that were loaded (see LoadOptions); each request may name one. */
+  readonly adapters: readonly string[]
   /** Tokens that prompt and answer may have together. */
   readonly contextLength: number
   /** What runs where, for people. */
@@ -48,9 +58,9 @@ export interface Gemma {
   /** Bytes held. */
   memory(): { weights: number; caches: number; scratch: number }
   /** Logits of every position, [tokens.length × vocabSize], row-major. */
-  logits(tokens: readonly number[], options?: { signal?: AbortSignal }): Promise<Float32Array>
+  logits(tokens: readonly number[], options?: RunTextOptions): Promise<Float32Array>
   /** Log-probabilities of a text's own tokens; `from` (default 1) is the first that counts. */
-  score(tokens: readonly number[], options?: { from?: number; signal?: AbortSignal }): Promise<Score>
+  score(tokens: readonly number[], options?: RunTextOptions & { readonly from?: number }): Promise<Score>
   /**
    * Continues a text (<bos> is put in front) or tokens (taken as they are). Returns a summary at the end.
    * Several at once take turns; when the model was loaded with several sequences they share their runs.
@@ -80,6 +90,15 @@ export interface GemmaParts {
   readonly close: () => Promise<void>
 }
 
+const schedulers = new WeakMap<Gemma, Scheduler>()
+
+/** The scheduler behind a model, for what trains it or looks into it. */
+export function schedulerOf(gemma: Gemma): Scheduler {
+  const scheduler = schedulers.get(gemma)
+  if (!scheduler) throw new GemmaError('usage', 'This is no model that Gemma.load gave.')
+  return scheduler
+}
+
 export function createGemma({ engine, tokenizer, defaults, loadMs, close }: GemmaParts): Gemma {
   const { config, contextLength } = engine.model
   const scheduler = createScheduler(engine)
@@ -101,8 +120,10 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
   const alive = (): void => {
     if (disposed) throw new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
   }
-  const checkTokens = (tokens: readonly number[]): void => {
+  const adapters = [...engine.model.adapters.keys()]
+  const checkTokens = (tokens: readonly number[], { adapter }: RunTextOptions): void => {
     alive()
+    checkAdapterName(adapter, adapters)
     // Scoring needs no room for an answer.
     checkPrompt(tokens, { ...generation, contextLength: contextLength + 1 })
   }
@@ -119,19 +140,20 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
   const gemma: Gemma = {
     config,
     tokenizer,
+    adapters,
     contextLength,
     description: engine.backend.description,
     sequences,
     loadMs,
     memory: () => engine.backend.memoryBytes(),
-    async logits(tokens, { signal } = {}) {
-      checkTokens(tokens)
+    async logits(tokens, options = {}) {
+      checkTokens(tokens, options)
       const logits = new Float32Array(tokens.length * config.vocabSize)
-      await each('logits', tokens, (output, from) => logits.set(output, from * config.vocabSize), signal)
+      await each('logits', tokens, (output, from) => logits.set(output, from * config.vocabSize), options)
       return logits
     },
-    async score(tokens, { from = 1, signal } = {}) {
-      checkTokens(tokens)
+    async score(tokens, { from = 1, ...options } = {}) {
+      checkTokens(tokens, options)
       const logprobs: (number | null)[] = [null]
       let greedy = true
       await each(
@@ -146,7 +168,7 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
             if (first + i + 1 >= from && best !== target) greedy = false
           }
         },
-        signal,
+        options,
       )
       const sum = logprobs.slice(Math.max(1, from)).reduce<number>((total, value) => total + value!, 0)
       return { logprobs, sum, greedy }
@@ -154,17 +176,20 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
     async *generate(prompt, options = {}) {
       alive()
       throwIfAborted(options.signal)
+      checkAdapterName(options.adapter, adapters)
       const resolved = resolveOptions(options, defaults)
       return yield* generate(generation, encode(prompt), options, resolved)
     },
     async generateBatch(prompts, options = {}) {
       alive()
+      checkBatchAdapters(options, prompts.length, adapters)
       const resolved = resolveOptions(options, defaults)
       return generateBatch(generation, prompts.map(encode), options, resolved)
     },
     async *chat(messages, options = {}) {
       alive()
       throwIfAborted(options.signal)
+      checkAdapterName(options.adapter, adapters)
       const resolved = resolveOptions(options, defaults)
       const room = Math.min(resolved.maxTokens, ANSWER_ROOM, Math.floor(contextLength / 4))
       const { tokens, dropped } = chatPrompt(tokenizer, messages, contextLength, room)
@@ -190,5 +215,17 @@ export function createGemma({ engine, tokenizer, defaults, loadMs, close }: Gemm
     },
     [Symbol.asyncDispose]: () => gemma.dispose(),
   }
+  schedulers.set(gemma, scheduler)
   return gemma
+}
+
+function checkBatchAdapters({ adapter }: BatchOptions, prompts: number, loaded: readonly string[]): void {
+  const listed = Array.isArray(adapter)
+  for (const one of listed ? adapter : [adapter]) checkAdapterName(one, loaded)
+  if (!listed || adapter.length === prompts) return
+  throw new GemmaError(
+    'usage',
+    `adapter lists ${adapter.length} names for ${prompts} prompts.`,
+    'Give one for each, or one name for all.',
+  )
 }

@@ -4,7 +4,7 @@ import { load } from './load.node.ts'
 import type { LoadOptions } from './load.ts'
 
 export { type ErrorCode, GemmaError } from './error.ts'
-export type { ChatGenerateOptions, Score } from './gemma.ts'
+export type { ChatGenerateOptions, RunTextOptions, Score } from './gemma.ts'
 export type { BatchOptions } from './generate/batch.ts'
 export type { LoadProgress, WeightDtype } from './generate/load-model.ts'
 export type { FinishReason, GenerateOptions, Piece, Summary } from './generate/options.ts'

@@ -3,7 +3,7 @@
 import { load, type WebLoadOptions, type WebModelSource } from './load.web.ts'
 
 export { type ErrorCode, GemmaError } from './error.ts'
-export type { ChatGenerateOptions, Score } from './gemma.ts'
+export type { ChatGenerateOptions, RunTextOptions, Score } from './gemma.ts'
 export type { BatchOptions } from './generate/batch.ts'
 export type { LoadProgress, WeightDtype } from './generate/load-model.ts'
 export type { FinishReason, GenerateOptions, Piece, Summary } from './generate/options.ts'

@@ -4,9 +4,12 @@
 import { availableParallelism, freemem, totalmem } from 'node:os'
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
-import { resolveModel } from './hub/resolve.node.ts'
-import { checkLoadOptions, type LoadOptions, loadCheckpoint } from './load.ts'
+import type { DownloadOptions } from './hub/download-options.ts'
+import { resolveAdapter, resolveModel } from './hub/resolve.node.ts'
+import { checkLoadOptions, closeAdapters, type LoadOptions, loadCheckpoint, openAdapters } from './load.ts'
+import type { Checkpoint } from './weights/checkpoint.ts'
 import { openCheckpoint } from './weights/open.node.ts'
+import { openAdapter } from './weights/peft.node.ts'
 
 export type { LoadOptions } from './load.ts'
 
@@ -21,13 +24,26 @@ export async function load(source: string, options: LoadOptions = {}): Promise<G
   }
   checkLoadOptions(options)
   const { onProgress, signal } = options
-  const path = await resolveModel(source, {
+  const download: DownloadOptions = {
     signal,
     onProgress: ({ file, bytes, totalBytes }) =>
       onProgress?.({ phase: 'download', bytes, totalBytes, name: file }),
+  }
+  // Before the model: what is wrong with an adapter shows before gigabytes are fetched.
+  const adapters = await openAdapters(options.adapters, async (adapter) => {
+    if (typeof adapter === 'string' && adapter !== '')
+      return openAdapter(await resolveAdapter(adapter, download))
+    throw new GemmaError('usage', `An adapter is ${JSON.stringify(adapter)}: expected a directory or an id.`)
   })
+  let checkpoint: Checkpoint
+  try {
+    checkpoint = await openCheckpoint(await resolveModel(source, download))
+  } catch (error) {
+    await closeAdapters(adapters)
+    throw error
+  }
   const host = { start, threads: availableParallelism(), memoryBudget: memoryBudget() }
-  return loadCheckpoint(await openCheckpoint(path), options, host)
+  return loadCheckpoint(checkpoint, options, host, adapters)
 }
 
 /** Memory this process may still take: what is free now, and what the system would hand back (file caches). */

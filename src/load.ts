@@ -9,9 +9,18 @@ import type { CacheDtype } from './graph/dtype.ts'
 import { parseConfig } from './model/config.ts'
 import { createTokenizer } from './tokenizer/index.ts'
 import { missingTokenizer } from './tokenizer/missing.ts'
-import type { Checkpoint } from './weights/checkpoint.ts'
+import type { Checkpoint, StoredAdapter } from './weights/checkpoint.ts'
 
-export interface LoadOptions {
+export interface LoadOptions extends CommonLoadOptions {
+  /**
+   * Low-rank adapters (LoRA, in the form of PEFT) by the names that requests call them by: a directory, or an id as
+   * for models. They lie beside the weights, and each request may name one: nothing is loaded again.
+   */
+  readonly adapters?: Readonly<Record<string, string>>
+}
+
+/** What can be asked for wherever the model comes from. */
+export interface CommonLoadOptions {
   /** 'auto' and 'cpu' run on the CPU. */
   readonly device?: 'auto' | 'cpu' | 'webgpu'
   /** Precision of the weights in memory; 'auto' keeps what the file has. */
@@ -38,7 +47,7 @@ export function checkLoadOptions({
   dtype = 'auto',
   cacheDtype = 'f32',
   threads,
-}: LoadOptions): void {
+}: CommonLoadOptions): void {
   if (!CACHE_DTYPES.includes(cacheDtype)) {
     throw new GemmaError(
       'usage',
@@ -69,11 +78,36 @@ export interface Host {
   readonly start: number
 }
 
-/** Loads an opened checkpoint and closes it. */
+export type OpenAdapters = ReadonlyMap<string, StoredAdapter>
+
+/** Opens adapters one after the other; when one cannot be opened, none stays open. Throws GemmaError. */
+export async function openAdapters<Source>(
+  sources: Readonly<Record<string, Source>> = {},
+  open: (source: Source) => Promise<StoredAdapter>,
+): Promise<OpenAdapters> {
+  if (typeof sources !== 'object' || sources === null || Array.isArray(sources)) {
+    throw new GemmaError('usage', 'adapters is no object: expected { name: source }.')
+  }
+  const adapters = new Map<string, StoredAdapter>()
+  try {
+    for (const [name, source] of Object.entries(sources)) adapters.set(name, await open(source))
+  } catch (error) {
+    await closeAdapters(adapters)
+    throw error
+  }
+  return adapters
+}
+
+export async function closeAdapters(adapters: OpenAdapters): Promise<void> {
+  await Promise.all([...adapters.values()].map((adapter) => adapter.close()))
+}
+
+/** Loads an opened checkpoint, with adapters beside it, and closes them all. */
 export async function loadCheckpoint(
   checkpoint: Checkpoint,
-  options: LoadOptions,
+  options: CommonLoadOptions,
   host: Host,
+  adapters: OpenAdapters,
 ): Promise<Gemma> {
   try {
     const files = checkpoint.tokenizer
@@ -89,6 +123,7 @@ export async function loadCheckpoint(
       contextLength: options.contextLength,
       sequences: options.sequences,
       cacheDtype: options.cacheDtype,
+      adapters,
       memoryBudget: host.memoryBudget,
       onProgress: options.onProgress,
       signal: options.signal,
@@ -102,5 +137,6 @@ export async function loadCheckpoint(
     })
   } finally {
     await checkpoint.close()
+    await closeAdapters(adapters)
   }
 }

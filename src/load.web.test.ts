@@ -1,12 +1,16 @@
 // Loading as a browser does it, from Blobs, Files and addresses; Node has all of them too. What needs a real
 // browser is in test/browser.test.ts.
 
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { expectedOf, modelPath } from '../test/goldens.ts'
+import { Gemma as GemmaOnDisk } from './index.ts'
 import { Gemma, GemmaError, type WebModelSource } from './index.web.ts'
+import { configIn, writeTestAdapter } from './weights/testing/adapter-files.ts'
 
 const ROOT = modelPath('gemma1-mqa')
 const file = (path: string, name: string = path.split('/').pop()!): File =>
@@ -63,12 +67,13 @@ describe('picked files', () => {
   })
 })
 
-test('addresses', async () => {
+/** Serves a directory by ranges; gives its address. */
+async function serve(directory: string): Promise<string> {
   const server = createServer((request, response) => {
     const [from, to] = /bytes=(\d+)-(\d+)/.exec(request.headers.range!)!.slice(1).map(Number)
     let bytes: Buffer
     try {
-      bytes = readFileSync(ROOT + request.url!.split('?')[0])
+      bytes = readFileSync(directory + request.url!.split('?')[0])
     } catch {
       return void response.writeHead(404).end()
     }
@@ -78,7 +83,39 @@ test('addresses', async () => {
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   onTestFinished(() => void server.close())
-  const base = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+test('adapters: picked files and addresses give what a directory gives', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'gemma-web-adapter-'))
+  onTestFinished(() => rmSync(directory, { recursive: true }))
+  await writeTestAdapter(directory, await configIn(ROOT), { rank: 5 })
+  const files = ['adapter_config.json', 'adapter_model.safetensors'].map(
+    (name) => new File([readFileSync(join(directory, name))], name),
+  )
+  const base = await serve(directory)
+  const model = [config, file('model.safetensors'), tokenizer]
+  const { ids } = expectedOf('gemma1-mqa').prompts.short!
+  await using onDisk = await GemmaOnDisk.load(ROOT, { threads: 0, adapters: { a: directory } })
+  const expected = await onDisk.logits(ids, { adapter: 'a' })
+  await using gemma = await Gemma.load(model, { threads: 0, adapters: { picked: files, served: `${base}/` } })
+  expect(await gemma.logits(ids, { adapter: 'picked' })).toEqual(expected)
+  expect(await gemma.logits(ids, { adapter: 'served' })).toEqual(expected)
+  expect(await gemma.logits(ids)).toEqual(await onDisk.logits(ids))
+
+  const refused = async (adapter: File[] | string): Promise<string> => {
+    const error = await Gemma.load(model, { threads: 0, adapters: { adapter } }).catch(
+      (cause: unknown) => cause,
+    )
+    return `${(error as GemmaError).code}: ${(error as GemmaError).message}`
+  }
+  expect(await refused([files[0]!])).toMatch(/^file: .*is no adapter: it has no adapter_model\.safetensors/)
+  expect(await refused(`${base}/elsewhere/`)).toMatch(/^file: .*it has no adapter_config\.json/)
+  expect(await refused([])).toMatch(/^usage: /)
+})
+
+test('addresses', async () => {
+  const base = await serve(ROOT)
   await expectGolden(`${base}/`)
   await expectGolden(new URL(`${base}/gguf/model-f16.gguf?download=true`))
   expect(await refusal(`${base}/gguf/`)).toMatch(/^file: .*neither model\.safetensors/)

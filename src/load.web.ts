@@ -5,12 +5,24 @@
 
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
-import { checkLoadOptions, type LoadOptions, loadCheckpoint } from './load.ts'
+import {
+  type CommonLoadOptions,
+  checkLoadOptions,
+  closeAdapters,
+  loadCheckpoint,
+  openAdapters,
+} from './load.ts'
 import { blobSource } from './weights/bytes-source.ts'
+import type { Checkpoint } from './weights/checkpoint.ts'
 import { type HttpOptions, httpSource } from './weights/http-source.ts'
-import { type FileSet, openFiles } from './weights/open-files.ts'
+import { type FileSet, openAdapterFiles, openFiles } from './weights/open-files.ts'
 
-export interface WebLoadOptions extends LoadOptions {
+export interface WebLoadOptions extends CommonLoadOptions {
+  /**
+   * Low-rank adapters (LoRA, in the form of PEFT) by the names that requests call them by: the address of a folder,
+   * ending in /, a Hugging Face id, or the Files adapter_config.json and adapter_model.safetensors.
+   */
+  readonly adapters?: Readonly<Record<string, string | URL | readonly File[]>>
   /** Sent with every request, e.g. Authorization for a gated repository. */
   readonly headers?: HttpOptions['headers']
 }
@@ -33,11 +45,18 @@ export async function load(source: WebModelSource, options: WebLoadOptions = {})
       'Serve it with Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp, or pass threads: 0.',
     )
   }
-  const checkpoint = await openFiles(filesOf(source, options))
-  return loadCheckpoint(checkpoint, options, {
-    start,
-    threads: canShare() ? navigator.hardwareConcurrency : 0,
-  })
+  const adapters = await openAdapters(options.adapters, (adapter) =>
+    openAdapterFiles(filesOf(adapter, options)),
+  )
+  let checkpoint: Checkpoint
+  try {
+    checkpoint = await openFiles(filesOf(source, options))
+  } catch (error) {
+    await closeAdapters(adapters)
+    throw error
+  }
+  const host = { start, threads: canShare() ? navigator.hardwareConcurrency : 0 }
+  return loadCheckpoint(checkpoint, options, host, adapters)
 }
 
 /** Whether memory can be shared with workers here. */

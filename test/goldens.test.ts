@@ -78,12 +78,9 @@ describe.each(MODELS)('%s', (name) => {
       const engine = await loadModel(checkpoint, { dtype: 'f32', threads: 1, backend })
       const { ids } = expectedOf(name).prompts.long!
       const traced = new Map<string, Tensor>()
-      const { tape } = recordPlan(
-        engine.model,
-        'cache',
-        128,
-        (place, tensor) => void traced.set(place, tensor),
-      )
+      const { tape } = recordPlan(engine.model, 'cache', 128, {
+        trace: (place, tensor) => void traced.set(place, tensor),
+      })
       for (const tensor of traced.values()) keep(tape, tensor)
       const plan = engine.backend.compile(tape)
       await engine.backend.run(

@@ -13,7 +13,9 @@ function batch(toy: Toy, prompts: readonly number[][], options: BatchOptions): P
 
 function wanted(prompt: readonly number[], options: BatchOptions, index: number): Piece[] {
   const resolved = resolveOptions(options, GREEDY_DEFAULTS)
-  return toyAnswer(prompt, { ...resolved, seed: resolved.seed + index }, { contextLength: 48 }).pieces
+  const adapter = typeof options.adapter === 'string' ? options.adapter : options.adapter?.[index]
+  const own = { ...resolved, seed: resolved.seed + index }
+  return toyAnswer(prompt, own, { contextLength: 48 }, [], adapter).pieces
 }
 
 const prompts = fc.array(fc.array(fc.nat({ max: TOY_VOCABULARY - 1 }), { minLength: 1, maxLength: 20 }), {
@@ -27,7 +29,11 @@ test('every prompt gets the answer it gets alone, whatever the number of sequenc
       fc.integer({ min: 1, max: 5 }),
       fc.constantFrom(0, 1),
       fc.constantFrom(true, false, 'auto' as const),
-      async (many, sequences, temperature, speculative) => {
+      fc.oneof(
+        fc.constantFrom(undefined, 'one'),
+        fc.array(fc.constantFrom(undefined, 'one', 'two'), { minLength: 9, maxLength: 9 }),
+      ),
+      async (many, sequences, temperature, speculative, adapter) => {
         const toy = toyGeneration(createToyEngine({ sequences, contextLength: 48 }))
         const heard = many.map((): Piece[] => [])
         const ended: number[] = []
@@ -36,6 +42,7 @@ test('every prompt gets the answer it gets alone, whatever the number of sequenc
           temperature,
           seed: 5,
           speculative,
+          adapter,
           onPiece: (index, piece) => void heard[index]!.push(piece),
           onAnswer: (index) => void ended.push(index),
         }

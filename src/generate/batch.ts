@@ -5,7 +5,9 @@ import { throwIfAborted } from '../error.ts'
 import { checkPrompt, type Generation, generate } from './generate.ts'
 import type { GenerateOptions, Piece, ResolvedOptions, Summary } from './options.ts'
 
-export interface BatchOptions extends Omit<GenerateOptions, 'onPrompt'> {
+export interface BatchOptions extends Omit<GenerateOptions, 'onPrompt' | 'adapter'> {
+  /** Name of an adapter for all prompts, or one for each; undefined: none. */
+  readonly adapter?: string | readonly (string | undefined)[]
   /** Hears every piece of the answer to prompts[index] as it comes. */
   readonly onPiece?: (index: number, piece: Piece) => void
   /** Hears of every answer that is complete. */
@@ -30,7 +32,13 @@ export async function generateBatch(
   let following = 0
   const one = async (index: number): Promise<void> => {
     const own = { ...resolved, seed: resolved.seed + index }
-    const pieces = generate(generation, prompts[index]!, { ...options, onPrompt: undefined, signal }, own)
+    const adapter = typeof options.adapter === 'string' ? options.adapter : options.adapter?.[index]
+    const pieces = generate(
+      generation,
+      prompts[index]!,
+      { ...options, onPrompt: undefined, adapter, signal },
+      own,
+    )
     try {
       let result = await pieces.next()
       for (; !result.done; result = await pieces.next()) options.onPiece?.(index, result.value)

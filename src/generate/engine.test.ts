@@ -45,13 +45,17 @@ describe.each(MODELS)('choices on %s', (name) => {
     'rows of many sequences in one run, bit for bit as alone: %s',
     async (dtype) => {
       const engine = await engineOf(name, dtype)
-      expect(engine.exactRows).toBe(true)
+      expect(engine.exactRows()).toBe(true)
       const rows = await filled(engine, name)
       const alone: Float32Array[] = []
       for (const [i, row] of rows.entries()) {
-        alone.push(await engine.run('choices', [row], { ...SAMPLING, uniform: SAMPLING.uniform.slice(i) }))
+        alone.push(
+          await engine.run('choices', [row], {
+            sampling: { ...SAMPLING, uniform: SAMPLING.uniform.slice(i) },
+          }),
+        )
       }
-      expect([...(await engine.run('choices', rows, SAMPLING))]).toEqual(together(alone))
+      expect([...(await engine.run('choices', rows, { sampling: SAMPLING }))]).toEqual(together(alone))
     },
   )
 
@@ -68,24 +72,28 @@ describe.each(MODELS)('choices on %s', (name) => {
         await engine.run('cache', start)
         const alone: Float32Array[] = []
         for (const [i, one] of rows.entries()) {
-          alone.push(await engine.run('choices', [one], { ...SAMPLING, uniform: SAMPLING.uniform.slice(i) }))
+          alone.push(
+            await engine.run('choices', [one], {
+              sampling: { ...SAMPLING, uniform: SAMPLING.uniform.slice(i) },
+            }),
+          )
         }
         await engine.run('cache', start)
-        expect([...(await engine.run('choices', rows, SAMPLING))]).toEqual(together(alone))
+        expect([...(await engine.run('choices', rows, { sampling: SAMPLING }))]).toEqual(together(alone))
       }
     },
   )
 
   test('float rows agree with what each gives alone but for rounding, up to the most rows', async () => {
     const engine = await engineOf(name, 'f32')
-    expect(engine.exactRows).toBe(false)
+    expect(engine.exactRows()).toBe(false)
     const eight = await filled(engine, name)
     const rows = [...eight, ...eight].slice(0, MOST_CHOICES)
     const greedy = { ...SAMPLING, temperature: 0, uniform: new Float64Array(MOST_CHOICES) }
-    const output = await engine.run('choices', rows, greedy)
+    const output = await engine.run('choices', rows, { sampling: greedy })
     expect(output).toHaveLength(2 * MOST_CHOICES)
     for (const [i, row] of rows.entries()) {
-      const [token, logprob] = await engine.run('choices', [row], greedy)
+      const [token, logprob] = await engine.run('choices', [row], { sampling: greedy })
       expect(output[2 * i]).toBe(token)
       expect(Math.abs(output[2 * i + 1]! - logprob!)).toBeLessThan(1e-5)
     }

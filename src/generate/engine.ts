@@ -4,6 +4,7 @@
 import { type Backend, MAX_ROWS, type Plan } from '../backends/backend.ts'
 import { isPacked } from '../graph/dtype.ts'
 import {
+  type Adapters,
   createTape,
   keep,
   type RunInputs,
@@ -29,6 +30,8 @@ export interface Model {
   readonly sequences: number
   /** Tokens that may be drawn: published embeddings can have more rows than the tokenizer has pieces. */
   readonly pieces: number
+  /** Low-rank adapters by the names that requests call them by. */
+  readonly adapters: ReadonlyMap<string, Adapters>
 }
 
 /**
@@ -73,48 +76,51 @@ export interface Row {
   readonly target?: number
 }
 
+export interface RunOptions {
+  readonly sampling?: SamplingInputs
+  /** Name of the adapter that all rows run with; default: none. */
+  readonly adapter?: string
+  readonly signal?: AbortSignal
+}
+
 export interface Engine {
   readonly model: Model
   /**
    * Whether a few rows in one run give, bit for bit, what each gives alone. Integer products do; float
-   * products are added in another order for one row than for several.
+   * products, those of adapters too, are added in another order for one row than for several.
    */
-  readonly exactRows: boolean
+  exactRows(adapter?: string): boolean
   readonly backend: Backend
   /** Most rows a run of this kind may have. */
   maxRows(kind: PlanKind): number
   /** Runs rows (at most maxRows) and returns the plan's output for them, [rows or 1, columns]. */
-  run(
-    kind: PlanKind,
-    rows: readonly Row[],
-    sampling?: SamplingInputs,
-    signal?: AbortSignal,
-  ): Promise<Float32Array>
+  run(kind: PlanKind, rows: readonly Row[], options?: RunOptions): Promise<Float32Array>
 }
 
 export function createEngine(model: Model, backend: Backend): Engine {
   const plans = new Map<string, Recorded>()
-  const planFor = (asked: PlanKind, rows: number): Recorded => {
+  const planFor = (asked: PlanKind, rows: number, adapter: string | undefined): Recorded => {
     // For a single row they are the same.
     const kind = asked === 'choices' && rows === 1 ? 'next' : asked
     const sizes: readonly number[] = kind === 'choices' ? CHOICE_SIZES : ROW_SIZES
     const size = sizes.find((s) => s >= rows) ?? MAX_ROWS
     const capacity = Math.min(size, maxRows(model.config, kind))
-    const key = `${kind} ${capacity}`
+    const key = adapter === undefined ? `${kind} ${capacity}` : `${kind} ${capacity} ${adapter}`
     const known = plans.get(key)
     if (known) return known
-    const { tape, output } = recordPlan(model, kind, capacity)
+    const { tape, output } = recordPlan(model, kind, capacity, { adapter })
     const recorded = { plan: backend.compile(tape), output }
     plans.set(key, recorded)
     return recorded
   }
+  const exact = hasExactRows(model)
   return {
     model,
-    exactRows: hasExactRows(model),
+    exactRows: (adapter) => exact && adapter === undefined,
     backend,
     maxRows: (kind) => maxRows(model.config, kind),
-    async run(kind, rows, sampling = GREEDY, signal) {
-      const { plan, output } = planFor(kind, rows.length)
+    async run(kind, rows, { sampling = GREEDY, adapter, signal } = {}) {
+      const { plan, output } = planFor(kind, rows.length, adapter)
       await backend.run(plan, inputsOf(rows, sampling), signal)
       if (!output) return new Float32Array(0)
       return backend.read(plan, output, Math.min(rows.length, output.shape[0]!))
@@ -134,24 +140,39 @@ function maxRows({ vocabSize }: ModelConfig, kind: PlanKind): number {
   return Math.max(1, Math.min(MAX_ROWS, Math.floor(LOGITS_BYTES / (4 * vocabSize))))
 }
 
-/** The tapes that need the most scratch. */
+/** The tapes that need the most scratch, alone and with the adapter that needs most. */
 export function sizingTapes(model: Model): Tape[] {
   const sizes = [
     ['next', MAX_ROWS],
     ['next', 1],
     ['choices', MOST_CHOICES],
   ] as const
-  return sizes.map(([kind, rows]) => recordPlan(model, kind, rows).tape)
+  const widths = [...model.adapters].map(([name, adapters]) => {
+    return { name, ranks: Math.max(...[...adapters.values()].map(({ down }) => down.shape[0]!)) }
+  })
+  const widest = widths.sort((a, b) => b.ranks - a.ranks)[0]
+  const adapters = widest ? [undefined, widest.name] : [undefined]
+  return adapters.flatMap((adapter) =>
+    sizes.map(([kind, rows]) => recordPlan(model, kind, rows, { adapter }).tape),
+  )
+}
+
+export interface RecordOptions {
+  /** Name of the adapter to record with. */
+  readonly adapter?: string
+  readonly trace?: Trace
 }
 
 /** Records the model for so many rows, with what the kind of plan adds after the last norm. */
 export function recordPlan(
-  { config, parameters, state, pieces }: Model,
+  { config, parameters, state, pieces, adapters }: Model,
   kind: PlanKind,
   rows: number,
-  trace?: Trace,
+  { adapter, trace }: RecordOptions = {},
 ): { tape: Tape; output: Tensor | undefined } {
-  const tape = createTape(rows)
+  const added = adapter === undefined ? undefined : adapters.get(adapter)
+  if (adapter !== undefined && !added) throw new Error(`there is no adapter ${adapter}`)
+  const tape = createTape(rows, added)
   const hidden = models[config.generation](tape, config, parameters, state, trace)
   if (kind === 'cache') return { tape, output: undefined }
   const wanted = kind === 'next' && rows > 1 ? last(tape, hidden) : hidden

@@ -41,6 +41,7 @@ const choice = fc.record({
   }),
   stopTokens: fc.array(token, { maxLength: 1 }),
   speculative,
+  adapter: fc.constantFrom(undefined, undefined, 'one', 'two'),
 })
 const toys = fc.record({
   contextLength: fc.integer({ min: 8, max: 48 }),
@@ -65,7 +66,7 @@ describe('against the plain definition', () => {
           for (const [prompt, asked] of requests) {
             const { pieces, summary } = await answer(toy, prompt, asked)
             const resolved = resolveOptions(asked, GREEDY_DEFAULTS)
-            const wanted = toyAnswer(prompt, resolved, options, asked.stopTokens)
+            const wanted = toyAnswer(prompt, resolved, options, asked.stopTokens, asked.adapter)
             expect(pieces).toEqual(wanted.pieces)
             expect(summary.finishReason).toBe(wanted.finishReason)
             expect(summary.text).toBe(pieces.map(({ text }) => text).join(''))
@@ -109,7 +110,9 @@ describe('against the plain definition', () => {
           }
           for (const { prompt, asked, pieces } of open) {
             const resolved = resolveOptions(asked, GREEDY_DEFAULTS)
-            expect(pieces).toEqual(toyAnswer(prompt, resolved, options, asked.stopTokens).pieces)
+            expect(pieces).toEqual(
+              toyAnswer(prompt, resolved, options, asked.stopTokens, asked.adapter).pieces,
+            )
           }
           expect(toy.scheduler.active()).toBe(0)
         },
@@ -164,7 +167,7 @@ describe('drafts', () => {
   })
 
   test("'auto' stays off where runs of several rows may round differently", async () => {
-    const engine = { ...createToyEngine(CIRCLE), exactRows: false }
+    const engine = { ...createToyEngine(CIRCLE), exactRows: () => false }
     const asked = { temperature: 0, maxTokens: 100 }
     expect((await answer(toyGeneration(engine), [1, 2], asked)).summary.drafts.offered).toBe(0)
     const always = await answer(toyGeneration(engine), [1, 2], { ...asked, speculative: true })

@@ -56,7 +56,7 @@ export async function* generate(
   const { maxTokens, stop } = resolved
   const answer = createAnswer(prompt, { tokenizer, contextLength, maxTokens, stopTokens, stop })
   const clock = createClock(prompt.length - 1)
-  const { session, end } = pool.take(prompt)
+  const { session, end } = pool.take(prompt, options.adapter)
   const leave = scheduler.enter()
   try {
     const step = createStepper(generation, session, answer, options, resolved, clock)
@@ -92,7 +92,8 @@ function createStepper(
 ): Stepper {
   const uniforms: Uniforms = createUniforms(seed)
   // What 'auto' does depends on measured times; the text must not.
-  const mode = speculative === 'auto' && !scheduler.engine.exactRows ? false : speculative
+  const { adapter } = options
+  const mode = speculative === 'auto' && !scheduler.engine.exactRows(adapter) ? false : speculative
   const speculation = createSpeculation(mode, costs)
   let offered = 0
   let accepted = 0
@@ -109,10 +110,12 @@ function createStepper(
         tokens,
         draft,
         sampling: { temperature, topK, topP, uniform: uniforms.peek(1 + draft.length) },
+        adapter,
         signal: options.signal,
         onTokens: prefilling ? (done) => heardPrompt(done, promptTokens, options, clock) : undefined,
       })
-      const undisturbed = !prefilling && alone && scheduler.active() === 1
+      // Costs are kept for the bare model: an adapter's runs take longer.
+      const undisturbed = !prefilling && alone && scheduler.active() === 1 && adapter === undefined
       const drawn = choices.map(({ token }) => token)
       speculation.learn(drawn, undisturbed ? performance.now() - start : undefined)
       uniforms.drop(choices.length)

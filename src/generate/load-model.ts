@@ -8,11 +8,12 @@ import { createWasmBackend } from '../backends/wasm/backend.ts'
 import type { KernelBuild } from '../backends/wasm/variant.ts'
 import { GemmaError } from '../error.ts'
 import { type CacheDtype, cacheRowBytes, type Dtype, layoutOf } from '../graph/dtype.ts'
-import { matrixSize, type Tensor } from '../graph/tape.ts'
+import { type Adapters, matrixSize, type Tensor } from '../graph/tape.ts'
 import { cacheCapacity, createState } from '../model/blocks.ts'
 import { type ModelConfig, parseConfig } from '../model/config.ts'
+import { adapterBytes, checkAdapter, createAdapters } from '../model/lora.ts'
 import { createParameters, type ParameterSpec, type Parameters, parameterSpecs } from '../model/parameters.ts'
-import type { Checkpoint, Encoding, StoredTensor } from '../weights/checkpoint.ts'
+import type { Checkpoint, Encoding, StoredAdapter, StoredTensor } from '../weights/checkpoint.ts'
 import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
 
 /**
@@ -40,6 +41,8 @@ export interface LoadModelOptions {
   readonly cacheDtype?: CacheDtype
   /** Pieces of the tokenizer: rows of the embedding past them are padding and never drawn. */
   readonly pieces?: number
+  /** Low-rank adapters by the names that requests will call them by; they stay the caller's to close. */
+  readonly adapters?: ReadonlyMap<string, StoredAdapter>
   readonly backend?: 'wasm' | 'reference'
   readonly build?: KernelBuild | 'auto'
   readonly memoryLimit?: number
@@ -84,6 +87,10 @@ export function dtypeFor(wanted: WeightDtype, encoding: Encoding, dimensions: nu
 export async function loadModel(checkpoint: Checkpoint, options: LoadModelOptions): Promise<Engine> {
   const config = fitVocabulary(parseConfig(checkpoint.config, checkpoint.generationConfig), checkpoint)
   const stored = checkTensors(config, checkpoint)
+  const { adapters: storedAdapters = new Map<string, StoredAdapter>() } = options
+  for (const { name, layers, everywhere } of storedAdapters.values()) {
+    checkAdapter(config, name, layers, everywhere)
+  }
   const dtype = options.dtype ?? 'auto'
   const dtypeOf = ({ name, shape }: ParameterSpec): Dtype =>
     dtypeFor(dtype, stored.get(name)!.encoding, shape.length)
@@ -92,11 +99,16 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
   const sequences = checkSequences(options.sequences)
   const cacheDtype = options.cacheDtype ?? cacheDtypeFor(config, dtype, contextLength, sequences)
   if (options.memoryBudget !== undefined) {
-    checkMemory(checkpoint, config, dtypeOf, { contextLength, sequences, cacheDtype }, options.memoryBudget)
+    const adapters = [...storedAdapters.values()].reduce((sum, { layers }) => sum + adapterBytes(layers), 0)
+    const held = { contextLength, sequences, cacheDtype, adapters }
+    checkMemory(checkpoint, config, dtypeOf, held, options.memoryBudget)
   }
   const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS, cacheDtype })
   const pieces = Math.min(options.pieces ?? config.vocabSize, config.vocabSize)
-  const model: Model = { config, parameters, state, contextLength, sequences, pieces }
+  const adapters = new Map<string, Adapters>()
+  for (const [name, { layers }] of storedAdapters)
+    adapters.set(name, createAdapters(parameters, ranksOf(layers)))
+  const model: Model = { config, parameters, state, contextLength, sequences, pieces, adapters }
   const tensors = inOrderOfUse(model)
   const backend: Backend =
     options.backend === 'reference'
@@ -110,7 +122,9 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
           memoryLimit: options.memoryLimit,
         })
   try {
-    await fill(backend, parameters, stored, options)
+    const weights = allParameters(parameters).map((tensor): Filling => [tensor, stored.get(tensor.name)!])
+    const added = [...adapters].flatMap(([name, own]) => adapterFillings(own, storedAdapters.get(name)!))
+    await fill(backend, [...weights, ...added], options)
   } catch (error) {
     await backend.dispose()
     throw error
@@ -180,11 +194,22 @@ function checkSequences(wanted = 1): number {
   throw new GemmaError('usage', `sequences is ${wanted}, expected a whole number from 1 to ${MOST_CHOICES}.`)
 }
 
-/** Weights of a layer beside its caches, layer after layer. */
-function inOrderOfUse({ parameters, state }: Model): Tensor[] {
+function ranksOf(layers: StoredAdapter['layers']): Map<string, { rank: number; scale: number }> {
+  const ranks = [...layers].map(([name, { down, scale }]) => [name, { rank: down.shape[0]!, scale }] as const)
+  return new Map(ranks)
+}
+
+/** Weights of a layer, each with what adapters add to it, beside its caches, layer after layer. */
+function inOrderOfUse({ parameters, state, adapters }: Model): Tensor[] {
+  const beside = (weight: Tensor): Tensor[] =>
+    [...adapters.values()].flatMap((own) => {
+      const adapter = own.get(weight)
+      return adapter ? [adapter.down, adapter.up] : []
+    })
   const layers = parameters.layers.flatMap((layer, i) => {
     const { keys, values } = state.caches[i]!
-    return [...(Object.values(layer) as Tensor[]), keys, values]
+    const weights = (Object.values(layer) as Tensor[]).flatMap((weight) => [weight, ...beside(weight)])
+    return [...weights, keys, values]
   })
   return [parameters.embedding, ...layers, parameters.finalNorm]
 }
@@ -194,18 +219,28 @@ export function allParameters(parameters: Parameters): Tensor[] {
   return [parameters.embedding, ...layers, parameters.finalNorm]
 }
 
+/** A tensor, and where its values come from. */
+type Filling = readonly [Tensor, StoredTensor]
+
+function adapterFillings(adapters: Adapters, { layers }: StoredAdapter): Filling[] {
+  return [...adapters].flatMap(([weight, { down, up }]): Filling[] => {
+    const stored = layers.get(weight.name)!
+    return [
+      [down, stored.down],
+      [up, stored.up],
+    ]
+  })
+}
+
 async function fill(
   backend: Backend,
-  parameters: Parameters,
-  stored: ReadonlyMap<string, StoredTensor>,
+  fillings: readonly Filling[],
   { onProgress, signal }: LoadModelOptions,
 ): Promise<void> {
-  const tensors = allParameters(parameters)
   const sizeOf = ({ shape, rowBytes }: StoredTensor): number => matrixSize(shape).rows * rowBytes
-  const totalBytes = tensors.reduce((sum, tensor) => sum + sizeOf(stored.get(tensor.name)!), 0)
+  const totalBytes = fillings.reduce((sum, [, source]) => sum + sizeOf(source), 0)
   let bytes = 0
-  for (const tensor of tensors) {
-    const source = stored.get(tensor.name)!
+  for (const [tensor, source] of fillings) {
     const advance = (count: number): void => {
       bytes += count
       onProgress?.({ phase: 'load', bytes, totalBytes, name: tensor.name })
@@ -223,10 +258,12 @@ function checkMemory(
     contextLength,
     sequences,
     cacheDtype,
-  }: { contextLength: number; sequences: number; cacheDtype?: CacheDtype },
+    adapters,
+  }: { contextLength: number; sequences: number; cacheDtype?: CacheDtype; adapters: number },
   budget: number,
 ): void {
-  const total = ({ weights, kv }: { weights: number; kv: number }): number => weights + kv + WORKING_BYTES
+  const total = ({ weights, kv }: { weights: number; kv: number }): number =>
+    weights + adapters + kv + WORKING_BYTES
   const needed = total(memoryNeeded(config, dtypeOf, contextLength, sequences, cacheDtype))
   if (needed <= budget) return
   const held = `${sequences > 1 ? `${sequences} times ` : ''}${contextLength} tokens`

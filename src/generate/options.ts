@@ -20,9 +20,11 @@ export interface GenerateOptions {
   /**
    * Check several guessed tokens in one run where the text repeats itself; what is drawn stays the same.
    * 'auto' (the default) does so while it saves time, and only where that cannot change a bit: with integer
-   * weights. With float weights true may move log-probabilities by a rounding.
+   * weights and no adapter. Elsewhere true may move log-probabilities by a rounding.
    */
   readonly speculative?: boolean | 'auto'
+  /** Name of the adapter to answer with, one of those the model was loaded with; default: none. */
+  readonly adapter?: string
   readonly signal?: AbortSignal
   /** Hears how many tokens of the prompt are done. */
   readonly onPrompt?: (done: number, total: number) => void
@@ -92,7 +94,10 @@ export function samplingDefaults(generationConfig: Readonly<Record<string, unkno
 }
 
 /** Fills in defaults and refuses what makes no sense, GemmaError 'usage'. */
-export function resolveOptions(options: GenerateOptions, defaults: SamplingDefaults): ResolvedOptions {
+export function resolveOptions(
+  options: Omit<GenerateOptions, 'adapter'>,
+  defaults: SamplingDefaults,
+): ResolvedOptions {
   const { maxTokens, temperature, topK, topP, seed, stop, speculative = 'auto' } = options
   check('maxTokens', maxTokens, 'a whole number from 0', (v) => Number.isSafeInteger(v) && v >= 0)
   check('temperature', temperature, 'a number from 0', (v) => Number.isFinite(v) && v >= 0)
@@ -118,6 +123,16 @@ export function resolveOptions(options: GenerateOptions, defaults: SamplingDefau
     stop: stops,
     speculative,
   }
+}
+
+/** Throws GemmaError 'usage' unless `adapter` is undefined or the name of an adapter that was loaded. */
+export function checkAdapterName(adapter: unknown, loaded: readonly string[]): void {
+  if (adapter === undefined || loaded.some((name) => name === adapter)) return
+  throw new GemmaError(
+    'usage',
+    `There is no adapter ${JSON.stringify(adapter)}: the model was loaded with ${loaded.length === 0 ? 'none' : loaded.map((name) => JSON.stringify(name)).join(', ')}.`,
+    'Name adapters when loading: { adapters: { name: directory } }.',
+  )
 }
 
 function check(name: string, value: unknown, expected: string, fits: (value: number) => boolean): void {

@@ -51,6 +51,21 @@ describe('joining runs', () => {
     expect(sizes(engine)).toEqual([16, 7])
   })
 
+  test('rows of different adapters never share a run', async () => {
+    const { engine, scheduler } = setUp()
+    const adapters = ['one', undefined, 'two', 'one', undefined, 'one']
+    const alone: Float32Array[] = []
+    for (const [i, adapter] of adapters.entries()) alone.push(await scheduler.run(request(i, { adapter })))
+    engine.runs.length = 0
+    const joined = await Promise.all(adapters.map((adapter, i) => scheduler.run(request(i, { adapter }))))
+    expect(joined).toEqual(alone)
+    expect(engine.runs.map(({ rows, adapter }) => [rows.length, adapter])).toEqual([
+      [3, 'one'],
+      [2, undefined],
+      [1, 'two'],
+    ])
+  })
+
   test('prompts run by themselves, in turn', async () => {
     const { engine, scheduler } = setUp()
     await Promise.all([

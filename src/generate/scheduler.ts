@@ -4,19 +4,19 @@
 
 import { abortedError } from '../error.ts'
 import type { SamplingInputs } from '../graph/tape.ts'
-import { type Engine, MOST_CHOICES, type PlanKind, type Row } from './engine.ts'
+import { type Engine, MOST_CHOICES, type PlanKind, type Row, type RunOptions } from './engine.ts'
 
-export interface RunRequest {
+export interface RunRequest extends RunOptions {
   readonly kind: PlanKind
   readonly rows: readonly Row[]
-  readonly sampling?: SamplingInputs
-  readonly signal?: AbortSignal
 }
 
 export interface Scheduler {
   readonly engine: Engine
   /** Runs in turn, perhaps together with others; gives the output of these rows. GemmaError 'aborted'. */
   run(request: RunRequest): Promise<Float32Array>
+  /** Does other work on the backend in turn: nothing runs meanwhile. */
+  alone<T>(work: () => Promise<T>): Promise<T>
   /** Says that a generation has begun; call what it returns when it has ended. */
   enter(): () => void
   /** Generations under way. */
@@ -35,11 +35,14 @@ export function createScheduler(engine: Engine): Scheduler {
   const queue: Waiting[] = []
   const active = new Set<object>()
   let busy = false
+  const alone: (() => Promise<void>)[] = []
 
   const work = async (): Promise<void> => {
     if (busy) return
     busy = true
-    while (queue.length > 0) {
+    while (queue.length > 0 || alone.length > 0) {
+      await alone.shift()?.()
+      if (queue.length === 0) continue
       const choosing = queue.filter(({ kind }) => kind === 'choices').length
       // Those that were served together come back within a moment: waiting for them pays.
       if (queue[0]!.kind === 'choices' && choosing < active.size) await aMoment()
@@ -54,6 +57,11 @@ export function createScheduler(engine: Engine): Scheduler {
     run: (request) =>
       new Promise((resolve, reject) => {
         queue.push({ ...request, resolve, reject })
+        void work()
+      }),
+    alone: <T>(other: () => Promise<T>) =>
+      new Promise<T>((resolve, reject) => {
+        alone.push(() => other().then(resolve, reject))
         void work()
       }),
     enter() {
@@ -86,7 +94,9 @@ function takeGroup(queue: Waiting[]): Waiting[] {
   for (let i = 0; i < queue.length; ) {
     const other = queue[i]!
     const fits = other.kind === 'choices' && rows + other.rows.length <= MOST_CHOICES
-    if (!fits || other.signal?.aborted || !sameSampling(first.sampling, other.sampling)) {
+    // A run has one plan, and a plan one adapter.
+    const same = other.adapter === first.adapter && sameSampling(first.sampling, other.sampling)
+    if (!fits || other.signal?.aborted || !same) {
       i++
       continue
     }
@@ -104,9 +114,9 @@ function sameSampling(a: SamplingInputs | undefined, b: SamplingInputs | undefin
 }
 
 async function runTogether(engine: Engine, group: readonly Waiting[]): Promise<void> {
-  const [{ kind, rows, sampling, signal, resolve, reject }] = group as [Waiting]
+  const [{ kind, rows, sampling, adapter, signal, resolve, reject }] = group as [Waiting]
   try {
-    if (group.length === 1) return resolve(await engine.run(kind, rows, sampling, signal))
+    if (group.length === 1) return resolve(await engine.run(kind, rows, { sampling, adapter, signal }))
     const all = group.flatMap((request) => request.rows)
     const uniform = new Float64Array(all.length)
     let at = 0
@@ -115,7 +125,7 @@ async function runTogether(engine: Engine, group: readonly Waiting[]): Promise<v
       at += request.rows.length
     }
     // One caller's wish to stop must not end the others' run: it takes effect at that caller's next run.
-    const output = await engine.run(kind, all, { ...sampling!, uniform })
+    const output = await engine.run(kind, all, { sampling: { ...sampling!, uniform }, adapter })
     at = 0
     for (const request of group) {
       const end = at + request.rows.length * CHOICE_COLUMNS

@@ -10,8 +10,8 @@ export interface Lease {
 
 export interface SessionPool {
   readonly size: number
-  /** A session for these tokens; when all are taken, one is shared: right, but its cache changes hands. */
-  take(tokens: readonly number[]): Lease
+  /** A session for these tokens, run with this adapter; when all are taken, one is shared: right, but its cache changes hands. */
+  take(tokens: readonly number[], adapter?: string): Lease
 }
 
 interface Entry {
@@ -25,11 +25,11 @@ export function createSessionPool(sessions: readonly Session[]): SessionPool {
   let taken = 0
   return {
     size: sessions.length,
-    take(tokens) {
+    take(tokens, adapter) {
       const least = Math.min(...entries.map(({ users }) => users))
       const free = entries
         .filter(({ users }) => users === least)
-        .map((entry) => ({ entry, shared: entry.session.reusable(tokens) }))
+        .map((entry) => ({ entry, shared: entry.session.reusable(tokens, adapter) }))
         .sort((a, b) => b.shared - a.shared || a.entry.lastTaken - b.entry.lastTaken)
       const { entry } = free[0]!
       entry.users++

@@ -20,6 +20,7 @@ const turns = fc.array(
     dropped: fc.nat({ max: 16 }),
     added: fc.array(fc.nat({ max: TOY_VOCABULARY - 1 }), { minLength: 1, maxLength: 14 }),
     draft: fc.array(fc.nat({ max: TOY_VOCABULARY - 1 }), { maxLength: ROWS - 1 }),
+    adapter: fc.constantFrom(undefined, undefined, undefined, 'one'),
   }),
   { minLength: 1, maxLength: 25 },
 )
@@ -36,13 +37,14 @@ test('a text may turn back anywhere, again and again: no ring is trusted with wh
         const engine = createToyEngine({ contextLength: 80, window, rows: ROWS, ring })
         const session = createSession(createScheduler(engine))
         let tokens: number[] = []
-        for (const { dropped, added, draft } of steps) {
+        for (const { dropped, added, draft, adapter } of steps) {
           tokens = [...tokens.slice(0, Math.max(0, tokens.length - dropped)), ...added].slice(0, 76)
-          reused += session.reusable(tokens)
-          const choices = await session.next({ tokens, draft, sampling: SAMPLING })
+          reused += session.reusable(tokens, adapter)
+          const choices = await session.next({ tokens, draft, adapter, sampling: SAMPLING })
           const all = [...tokens]
           for (const { token } of choices) {
-            expect(token).toBe(choose(toyLogits(all, all.slice(-window), 1), SAMPLING, 0).token)
+            const logits = toyLogits(all, all.slice(-window), 1, adapter)
+            expect(token).toBe(choose(logits, SAMPLING, 0).token)
             all.push(token)
           }
           const agreed = choices.slice(0, -1).map(({ token }) => token)
@@ -53,6 +55,27 @@ test('a text may turn back anywhere, again and again: no ring is trusted with wh
     { numRuns: 500 },
   )
   expect(reused).toBeGreaterThan(5000)
+})
+
+test('what an adapter has computed serves that adapter alone', async () => {
+  const engine = createToyEngine()
+  const session = createSession(createScheduler(engine))
+  const tokens = [1, 2, 3, 4]
+  const next = async (adapter?: string): Promise<void> => {
+    await session.next({ tokens, adapter, sampling: SAMPLING })
+  }
+  await next('one')
+  expect(session.reusable(tokens, 'one')).toBe(3)
+  expect([undefined, 'two'].map((other) => session.reusable(tokens, other))).toEqual([0, 0])
+  await next()
+  expect([undefined, 'one'].map((other) => session.reusable(tokens, other))).toEqual([3, 0])
+  await session.each('score', tokens, () => {}, { adapter: 'two' })
+  expect([undefined, 'one', 'two'].map((other) => session.reusable(tokens, other))).toEqual([0, 0, 3])
+  expect(engine.runs.map(({ rows, adapter }) => [rows.length, adapter])).toEqual([
+    [4, 'one'],
+    [4, undefined],
+    [4, 'two'],
+  ])
 })
 
 test('scoring starts from nothing and leaves its text cached', async () => {

@@ -3,7 +3,7 @@
 
 import type { SamplingInputs } from '../graph/tape.ts'
 import type { Choice } from '../ops/sample/sample.ts'
-import type { PlanKind, Row } from './engine.ts'
+import type { PlanKind, Row, RunOptions } from './engine.ts'
 import { createLock } from './lock.ts'
 import type { Scheduler } from './scheduler.ts'
 
@@ -14,16 +14,24 @@ export interface Step {
   readonly draft?: readonly number[]
   /** uniform[i] belongs to the i-th token that is drawn: 1 + draft.length of them. */
   readonly sampling: SamplingInputs
+  /** Name of the adapter to run with. */
+  readonly adapter?: string
   readonly signal?: AbortSignal
   /** Hears how many of `tokens` are done. */
   readonly onTokens?: (done: number) => void
 }
 
+/** How a text is run through the model. */
+export interface EachOptions {
+  readonly adapter?: string
+  readonly signal?: AbortSignal
+}
+
 export interface Session {
   /** Tokens whose keys and values are cached. */
   readonly cached: readonly number[]
-  /** How many of `tokens` need not be computed. */
-  reusable(tokens: readonly number[]): number
+  /** How many of `tokens` need not be computed. What another adapter has computed cannot be used. */
+  reusable(tokens: readonly number[], adapter?: string): number
   /**
    * Brings the cache to `tokens` and draws the token after them. With a draft the model is run over it in the
    * same go; as long as what is drawn agrees with the draft, the next draw counts too: the choices are the
@@ -39,7 +47,7 @@ export interface Session {
     kind: 'logits' | 'score',
     tokens: readonly number[],
     visit: (output: Float32Array, from: number, rows: number) => void,
-    signal?: AbortSignal,
+    options?: EachOptions,
   ): Promise<void>
 }
 
@@ -47,12 +55,15 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
   const cached: number[] = []
   // Positions from 0 to here have been written since the last start from nothing; rings forget the oldest.
   let written = 0
+  // Keys and values of other weights are other keys and values.
+  let cachedWith: string | undefined
   const { engine } = scheduler
   const { config, state } = engine.model
   const exclusive = createLock()
 
   /** How much of the cache can serve `tokens`: the shared beginning, as far as the rings still hold it. */
-  const reusable = (tokens: readonly number[], most: number): number => {
+  const reusable = (tokens: readonly number[], most: number, adapter: string | undefined): number => {
+    if (adapter !== cachedWith) return 0
     let shared = 0
     const end = Math.min(cached.length, most)
     while (shared < end && cached[shared] === tokens[shared]) shared++
@@ -69,8 +80,7 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
     tokens: readonly number[],
     from: number,
     count: number,
-    sampling?: SamplingInputs,
-    signal?: AbortSignal,
+    options: RunOptions,
   ): Promise<Float32Array> => {
     const rows: Row[] = []
     for (let position = from; position < from + count; position++) {
@@ -78,8 +88,9 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
     }
     // What is under way counts as overwritten until it is done.
     cached.length = from
+    cachedWith = options.adapter
     written = from === 0 ? count : Math.max(written, from + count)
-    const output = await scheduler.run({ kind, rows, sampling, signal })
+    const output = await scheduler.run({ kind, rows, ...options })
     for (const row of rows) cached.push(row.token)
     return output
   }
@@ -88,10 +99,10 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
    * The last token and the draft in one run. What lies in the cache past the first disagreement is what the
    * draft would have needed: the next run compares tokens, and overwrites it.
    */
-  const verify = async ({ tokens, draft = [], sampling, signal }: Step): Promise<Choice[]> => {
+  const verify = async ({ tokens, draft = [], sampling, adapter, signal }: Step): Promise<Choice[]> => {
     const from = tokens.length - 1
     const all = draft.length > 0 ? [...tokens, ...draft] : tokens
-    const output = await runPart('choices', all, from, 1 + draft.length, sampling, signal)
+    const output = await runPart('choices', all, from, 1 + draft.length, { sampling, adapter, signal })
     const choices: Choice[] = []
     for (let i = 0; i <= draft.length; i++) {
       choices.push(choiceAt(output, i))
@@ -101,30 +112,31 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
   }
 
   const next = async (step: Step): Promise<Choice[]> => {
-    const { tokens, sampling, signal, onTokens } = step
-    let from = reusable(tokens, tokens.length - 1)
+    const { tokens, sampling, adapter, signal, onTokens } = step
+    let from = reusable(tokens, tokens.length - 1, adapter)
     onTokens?.(from)
     if (from === tokens.length - 1) return verify(step)
     const most = engine.maxRows('next')
     while (tokens.length - from > most) {
-      await runPart('cache', tokens, from, most, undefined, signal)
+      await runPart('cache', tokens, from, most, { adapter, signal })
       from += most
       onTokens?.(from)
     }
-    return [choiceAt(await runPart('next', tokens, from, tokens.length - from, sampling, signal), 0)]
+    const output = await runPart('next', tokens, from, tokens.length - from, { sampling, adapter, signal })
+    return [choiceAt(output, 0)]
   }
 
-  const each: Session['each'] = async (kind, tokens, visit, signal) => {
+  const each: Session['each'] = async (kind, tokens, visit, { adapter, signal } = {}) => {
     const most = engine.maxRows(kind)
     for (let from = 0; from < tokens.length; from += most) {
       const count = Math.min(most, tokens.length - from)
-      visit(await runPart(kind, tokens, from, count, undefined, signal), from, count)
+      visit(await runPart(kind, tokens, from, count, { adapter, signal }), from, count)
     }
   }
 
   return {
     cached,
-    reusable: (tokens) => reusable(tokens, tokens.length - 1),
+    reusable: (tokens, adapter) => reusable(tokens, tokens.length - 1, adapter),
     // Two generations may share a session: each brings the cache back to its own tokens.
     next: (step) => exclusive(() => next(step)),
     each: (...args) => exclusive(() => each(...args)),

@@ -24,6 +24,9 @@ const torchIndex = 'pytorch_model.bin.index.json'
 // users most often publish, then larger ones. Types that cannot be read are not in the list.
 const ggufPreference = 'Q4_0 Q4_K_M Q4_K_S Q8_0 Q6_K Q5_K_M Q5_K_S Q4_1 BF16 F16 F32'.split(' ')
 
+/** What an adapter (LoRA, in the form of PEFT) consists of. */
+export const adapterFiles: readonly string[] = ['adapter_config.json', 'adapter_model.safetensors']
+
 /** Chooses from the names in a repository's top folder; with `patterns`, exactly what they match. */
 export function chooseFiles(names: readonly string[], patterns?: readonly string[]): Choice {
   if (patterns !== undefined) return chooseByPattern(names, patterns)

@@ -7,6 +7,7 @@ import { basename } from 'node:path'
 import { GemmaError } from '../error.ts'
 import { completeModel, describeLocal } from './cache-model.node.ts'
 import type { DownloadOptions, RemoteDescription } from './download-options.ts'
+import { adapterFiles } from './download-select.ts'
 import { describeHub, resolveHub } from './hub.node.ts'
 import type { HubModel } from './hub-session.node.ts'
 import { describeKaggle, type KaggleModel, resolveKaggle } from './kaggle.node.ts'
@@ -29,6 +30,11 @@ export async function resolveModel(source: string, options: DownloadOptions = {}
   const parsed = await parseSource(source, options.revision)
   if (parsed.kind === 'path') return parsed.path
   return parsed.kind === 'hub' ? resolveHub(parsed.model, options) : resolveKaggle(parsed.model, options)
+}
+
+/** The local directory of an adapter, by the same forms of names; throws as `resolveModel` does. */
+export async function resolveAdapter(source: string, options: DownloadOptions = {}): Promise<string> {
+  return resolveModel(source, { ...options, files: adapterFiles })
 }
 
 /**

@@ -2,7 +2,7 @@
 // a folder on a web server. Decides which files belong together; containers.ts does the rest. Runs everywhere.
 
 import { GemmaError } from '../error.ts'
-import type { Checkpoint, TokenizerFiles } from './checkpoint.ts'
+import type { Checkpoint, StoredAdapter, TokenizerFiles } from './checkpoint.ts'
 import {
   type Contents,
   ggufContents,
@@ -10,6 +10,7 @@ import {
   torchContents,
   type WeightFile,
 } from './containers.ts'
+import { ADAPTER_CONFIG, ADAPTER_MODEL, readPeft } from './peft.ts'
 import { readBytes, type Source } from './source.ts'
 
 export interface FileSet {
@@ -47,6 +48,25 @@ export async function openFiles(files: FileSet): Promise<Checkpoint> {
     return { ...contents, name: files.name, generationConfig, tokenizer, close }
   } catch (cause) {
     await close()
+    throw cause
+  }
+}
+
+/** Opens an adapter without reading its matrices. Throws GemmaError. */
+export async function openAdapterFiles(files: FileSet): Promise<StoredAdapter> {
+  const config = await readJson(files.open, ADAPTER_CONFIG)
+  const source = config === undefined ? undefined : await files.open(ADAPTER_MODEL)
+  if (config === undefined || source === undefined) {
+    throw new GemmaError(
+      'file',
+      `${files.name} is no adapter: it has no ${config === undefined ? ADAPTER_CONFIG : ADAPTER_MODEL}.`,
+      'Give the folder, or the files, that PEFT has saved.',
+    )
+  }
+  try {
+    return await readPeft(config, source, files.name)
+  } catch (cause) {
+    await source.close()
     throw cause
   }
 }

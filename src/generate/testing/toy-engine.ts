@@ -31,17 +31,24 @@ export interface ToyOptions {
 
 export interface ToyEngine extends Engine {
   /** Kind and rows of every run so far. */
-  readonly runs: { kind: string; rows: readonly Row[] }[]
+  readonly runs: { kind: string; rows: readonly Row[]; adapter: string | undefined }[]
 }
 
 interface Slot {
   readonly position: number
   readonly token: number
+  readonly adapter: string | undefined
 }
 
 /** Logits after `full` where a sliding layer sees only `recent`. */
-export function toyLogits(full: readonly number[], recent: readonly number[], noise: number): Float32Array {
-  const last = (full.at(-1) ?? 0) * 31 + (full.at(-2) ?? 0)
+export function toyLogits(
+  full: readonly number[],
+  recent: readonly number[],
+  noise: number,
+  adapter = '',
+): Float32Array {
+  const changed = hash([...adapter].map((letter) => letter.charCodeAt(0)))
+  const last = (full.at(-1) ?? 0) * 31 + (full.at(-2) ?? 0) + (adapter === '' ? 0 : changed)
   const whole = hash([...full, -1, ...recent])
   return Float32Array.from({ length: TOY_VOCABULARY }, (_, token) => {
     const base = hash([last, token]) / 2 ** 32
@@ -66,12 +73,19 @@ export function createToyEngine(options: ToyOptions = {}): ToyEngine {
   const caches = capacities.map((capacity) => new Array<Slot | undefined>(capacity * sequences))
   const runs: ToyEngine['runs'] = []
 
-  const read = (layer: number, { position, sequence }: Row, from: number): number[] => {
+  const read = (
+    layer: number,
+    { position, sequence }: Row,
+    from: number,
+    adapter: string | undefined,
+  ): number[] => {
     const tokens: number[] = []
     for (let p = Math.max(0, from); p <= position; p++) {
       const slot = caches[layer]![sequence * capacities[layer]! + (p % capacities[layer]!)]
       if (slot?.position !== p)
         throw new Error(`layer ${layer} has lost position ${p}, seen from ${position}`)
+      if (slot.adapter !== adapter)
+        throw new Error(`position ${p} was computed with ${slot.adapter}, not with ${adapter}`)
       tokens.push(slot.token)
     }
     return tokens
@@ -79,7 +93,7 @@ export function createToyEngine(options: ToyOptions = {}): ToyEngine {
 
   return {
     runs,
-    exactRows: true,
+    exactRows: () => true,
     model: {
       config: { layerTypes: ['sliding', 'full'], slidingWindow: window, vocabSize: TOY_VOCABULARY },
       state: { caches: capacities.map((capacity) => ({ capacity })) },
@@ -88,18 +102,19 @@ export function createToyEngine(options: ToyOptions = {}): ToyEngine {
     } as unknown as Model,
     backend: undefined as never,
     maxRows: (kind) => (kind === 'choices' ? MOST_CHOICES : Math.min(most, MAX_ROWS)),
-    async run(kind, rows, sampling = GREEDY) {
-      runs.push({ kind, rows })
+    async run(kind, rows, { sampling = GREEDY, adapter } = {}) {
+      runs.push({ kind, rows, adapter })
       for (const { token, position, sequence } of rows) {
         if (position >= contextLength) throw new Error(`position ${position} lies beyond the context`)
         capacities.forEach((capacity, layer) => {
-          caches[layer]![sequence * capacity + (position % capacity)] = { position, token }
+          caches[layer]![sequence * capacity + (position % capacity)] = { position, token, adapter }
         })
       }
       await Promise.resolve()
-      const logits = rows.map((row) =>
-        toyLogits(read(1, row, 0), read(0, row, row.position - window + 1), noise),
-      )
+      const logits = rows.map((row) => {
+        const full = read(1, row, 0, adapter)
+        return toyLogits(full, read(0, row, row.position - window + 1, adapter), noise, adapter)
+      })
       if (kind === 'cache') return new Float32Array(0)
       if (kind === 'logits') return Float32Array.from(logits.flatMap((row) => [...row]))
       const drawn = kind === 'next' ? logits.slice(-1) : logits
@@ -139,6 +154,7 @@ export function toyAnswer(
   resolved: ResolvedOptions,
   { contextLength = 64, window = 5, noise = 1 }: ToyOptions = {},
   stopTokens: readonly number[] = [],
+  adapter?: string,
 ): { pieces: Piece[]; finishReason: string } {
   checkPrompt(prompt, { contextLength, vocabSize: TOY_VOCABULARY })
   const { maxTokens, stop } = resolved
@@ -148,7 +164,7 @@ export function toyAnswer(
   while (answer.finishReason() === undefined) {
     const { tokens } = answer
     const choice = choose(
-      toyLogits(tokens, tokens.slice(-window), noise),
+      toyLogits(tokens, tokens.slice(-window), noise, adapter),
       { ...resolved, uniform: uniforms.peek(1) },
       0,
     )

@@ -33,7 +33,7 @@ export interface TestMatrix {
 
 /** The matrices of an adapter by PEFT's names. */
 export function testMatrices(config: ModelConfig, options: TestAdapter = {}): TestMatrix[] {
-  const { targets = LORA_TARGETS, rank = 4, seed = 1, deviation = 0.2 } = options
+  const { targets = LORA_TARGETS, rank = 4, seed = 1, deviation = 0.1 } = options
   return loraSpecs(config, targets, rank)
     .flatMap(({ down, up }) => [down, up])
     .map(({ name, shape }, i) => ({
