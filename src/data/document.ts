@@ -19,11 +19,7 @@ export interface Fitted {
 }
 
 /** Makes a document fit into `longest` tokens. `tooLong` 'error' is for the caller, who knows where the document is from. */
-export function fitDocument(
-  document: Document,
-  longest: number,
-  tooLong: Exclude<TooLong, 'error'>,
-): Fitted {
+export function fitDocument(document: Document, longest: number, tooLong: Exclude<TooLong, 'error'>): Fitted {
   const { tokens, learned } = document
   if (tokens.length <= longest) return { documents: [document], leftOut: 0 }
   if (tooLong === 'drop') return { documents: [], done: 'dropped', leftOut: 0 }

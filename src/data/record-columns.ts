@@ -55,7 +55,7 @@ export function columnsToRead(columns: ColumnNames, kind?: RecordKind): string[]
 
 /** Columns that a record of this kind lacks. */
 export function missingColumns(record: JsonRecord, kind: RecordKind, columns: ColumnNames): string[] {
-  return NEEDED[kind].map((column) => columns[column]).filter((name) => valueOf(record, name) === undefined)
+  return NEEDED[kind].map((column) => columns[column]).filter((name) => columnOf(record, name) === undefined)
 }
 
 /** The kind of a source from its first record. Throws GemmaError 'data' when there is none or more than one. */
@@ -79,6 +79,6 @@ export function findKind(record: JsonRecord, columns: ColumnNames, place: string
 }
 
 /** The value of a column; null counts as missing. */
-export function valueOf(record: JsonRecord, name: string): unknown {
+export function columnOf(record: JsonRecord, name: string): unknown {
   return Object.hasOwn(record, name) ? (record[name] ?? undefined) : undefined
 }

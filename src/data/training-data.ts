@@ -74,7 +74,7 @@ export interface TrainingDataOptions {
   readonly tooLong?: TooLong
   /** Default 0. The same seed gives the same rows. */
   readonly seed?: number
-  /** Records of each source that are shuffled among each other; 1: none, in the order of the files. Default 10000. */
+  /** Records of each source that are shuffled among each other; with 1 records and files keep their order. Default 10000. */
   readonly shuffleWindow?: number
   /** 'sequential': files, documents and runs in their own order, nothing shuffled. Default 'shuffled'. */
   readonly order?: 'shuffled' | 'sequential'
@@ -117,7 +117,7 @@ export type BadReason =
 export interface ReadCounts {
   readonly records: number
   /** Documents that the records became, pieces of split ones counted one by one. */
-  readonly documents: number
+  readonly documentsRead: number
   readonly badRecords: number
   readonly badByReason: Readonly<Partial<Record<BadReason, number>>>
   /** The first bad records: `file:line: reason`. */
