@@ -18,7 +18,21 @@ export interface ExpectedPrompt {
   readonly greedy: { readonly ids: number[]; readonly text: string; readonly logprobs: number[] }
 }
 
+export interface ExpectedTraining {
+  readonly loss: number
+  readonly masked: { readonly keep_target: number[]; readonly loss: number }
+  readonly adamw?: {
+    readonly lr: number
+    readonly beta1: number
+    readonly beta2: number
+    readonly eps: number
+    readonly weight_decay: number
+    readonly losses: number[]
+  }
+}
+
 export interface Expected {
+  readonly train: ExpectedTraining
   readonly prompts: Readonly<Record<string, ExpectedPrompt>>
   readonly quantised?: Readonly<
     Record<string, { file: string; greedy_from_short: number[]; min_margin: number }>
@@ -27,6 +41,19 @@ export interface Expected {
 
 export function expectedOf(name: string): Expected {
   return JSON.parse(readFileSync(`${modelPath(name)}/expected.json`, 'utf8'))
+}
+
+export interface ExpectedGradient {
+  readonly shape: number[]
+  readonly l2: number
+  readonly sum: number
+  readonly abs_max: number
+  readonly at: number[]
+  readonly values: number[]
+}
+
+export function gradientsOf(name: string): Readonly<Record<string, ExpectedGradient>> {
+  return JSON.parse(readFileSync(`${modelPath(name)}/grads.json`, 'utf8'))
 }
 
 export interface ExpectedTensor {
