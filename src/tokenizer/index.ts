@@ -14,4 +14,13 @@ export {
   type TokenizerOptions,
 } from './tokenizer.ts'
 export { parseTokenizerJson } from './tokenizer-json.ts'
+export type { PieceLayout } from './train/special-pieces.ts'
+export {
+  type TrainedTokenizer,
+  type TrainedTokenizerFiles,
+  type TrainTokenizerOptions,
+  type TrainTokenizerProgress,
+  type TrainTokenizerStatistics,
+  trainTokenizer,
+} from './train/train-tokenizer.ts'
 export { PIECE_TYPE, SPACE_MARK, type Vocabulary } from './vocabulary.ts'
