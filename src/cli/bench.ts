@@ -4,6 +4,7 @@
 import type { Command } from 'commander'
 import type { Gemma } from '../gemma.ts'
 import { createRandom } from '../generate/random.ts'
+import { addAdapterOption, oneAdapter } from './adapters.ts'
 import type { Interrupts } from './interrupt.ts'
 import { addExamples, addLoadOptions, type LoadFlags, MODEL_HELP, withModel } from './model-options.ts'
 import { wholeNumber } from './option-values.ts'
@@ -51,6 +52,7 @@ export function addBench(program: Command, interrupts: Interrupts): void {
     .option('--reps <n>', 'repetitions', wholeNumber(1, 1000), 3)
     .option('--json', 'print one JSON object')
     .action((model: string, flags: Flags) => runBench(model, flags, interrupts))
+  addAdapterOption(command, 'run with this adapter (LoRA)')
   addLoadOptions(command)
   addExamples(command, [
     'gemma bench ./gemma-2b.gguf',
@@ -59,11 +61,12 @@ export function addBench(program: Command, interrupts: Interrupts): void {
 }
 
 async function runBench(model: string, flags: Flags, interrupts: Interrupts): Promise<void> {
+  const adapter = oneAdapter(flags)
   const context = flags.context ?? flags.promptTokens + flags.newTokens + 1
   await withModel(model, { ...flags, context }, interrupts, async (gemma) => {
     const runs: Run[] = []
     for (let rep = 0; rep <= flags.reps; rep++) {
-      const run = await runOnce(gemma, flags, rep, interrupts.signal)
+      const run = await runOnce(gemma, flags, rep, { adapter, signal: interrupts.signal })
       if (rep > 0) runs.push(run)
       if (!flags.quiet && !flags.json) note(rep === 0 ? 'warmed up' : runLine(run, rep))
     }
@@ -77,14 +80,15 @@ async function runOnce(
   gemma: Gemma,
   { promptTokens, newTokens }: Flags,
   rep: number,
-  signal: AbortSignal,
+  options: { readonly adapter: string | undefined; readonly signal: AbortSignal },
 ): Promise<Run> {
   const random = createRandom(rep + 1)
   const { vocabSize } = gemma.config
   const prompt = Array.from({ length: promptTokens }, () => Math.floor(random() * vocabSize))
   // Another first token each time: nothing of the last run's cache can serve.
   prompt[0] = (rep + 1) % vocabSize
-  const pieces = gemma.generate(prompt, { maxTokens: newTokens, temperature: 0, stopTokens: [], signal })
+  const asked = { maxTokens: newTokens, temperature: 0, stopTokens: [] }
+  const pieces = gemma.generate(prompt, { ...asked, ...options })
   for (;;) {
     const { value, done } = await pieces.next()
     if (!done) continue

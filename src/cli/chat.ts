@@ -5,6 +5,7 @@ import { abortedError, GemmaError } from '../error.ts'
 import type { Gemma } from '../gemma.ts'
 import type { Summary } from '../generate/options.ts'
 import type { ChatMessage } from '../tokenizer/index.ts'
+import { addAdapterOption } from './adapters.ts'
 import { report } from './generate.ts'
 import type { Interrupts } from './interrupt.ts'
 import { readLines } from './lines.ts'
@@ -30,6 +31,7 @@ interface Flags extends LoadFlags, SamplingFlags {
 
 const HELP = `/help   this list
 /reset  begin a new conversation
+/adapter NAME  answer with this adapter from now on; /adapter none: without
 /exit   leave (also Ctrl-D)
 Ctrl-C stops an answer; at the prompt it leaves.`
 
@@ -45,6 +47,10 @@ export function addChat(program: Command, interrupts: Interrupts): void {
     .option('--system <text>', 'instructions before the conversation, where the model takes them (Gemma 3)')
     .option('--json', 'print one JSON object per answer instead of text')
     .action((model: string, flags: Flags) => runChat(model, flags, interrupts))
+  addAdapterOption(
+    command,
+    'answer with this adapter (LoRA); of several the first, until /adapter names another',
+  )
   addSamplingOptions(command)
   addLoadOptions(command)
   addExamples(command, [
@@ -66,6 +72,8 @@ interface Conversation {
   /** Answers one message, printing as it goes. An answer that is stopped half-way is kept as far as it came. */
   answer(text: string, signal: AbortSignal): Promise<void>
   reset(): void
+  /** Does what a line that begins with /adapter asks for, and says so. */
+  useAdapter(name: string): void
 }
 
 function createConversation(gemma: Gemma, flags: Flags): Conversation {
@@ -74,6 +82,7 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
   if (system.length > 0) gemma.tokenizer.applyChatTemplate([...system, { role: 'user', content: 'x' }])
   let messages: ChatMessage[] = [...system]
   let dropped = 0
+  let adapter: string | undefined = gemma.adapters[0]
   const onDropped = (count: number): void => {
     if (count > dropped && !flags.quiet) {
       note(dim(`The context is full: the oldest ${count} messages are left out from now on.`))
@@ -84,6 +93,15 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
     reset() {
       messages = [...system]
       dropped = 0
+    },
+    useAdapter(name) {
+      const known = ['none', ...gemma.adapters].join(', ')
+      if (name === 'none') adapter = undefined
+      else if (gemma.adapters.includes(name)) adapter = name
+      else if (name !== '') {
+        throw new GemmaError('usage', `There is no adapter ${JSON.stringify(name)}.`, `There are: ${known}.`)
+      }
+      if (!flags.quiet) note(dim(`Answering with ${adapter ?? 'no adapter'}, of: ${known}.`))
     },
     async answer(text, signal) {
       messages.push({ role: 'user', content: text })
@@ -97,7 +115,7 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
       }
       let summary: Summary
       try {
-        summary = await streamAnswer(gemma, messages, { flags, signal, onDropped }, heard)
+        summary = await streamAnswer(gemma, messages, { flags, adapter, signal, onDropped }, heard)
       } catch (error) {
         if (said === '') messages.pop()
         else await settle()
@@ -112,6 +130,7 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
 
 interface AnswerOptions {
   readonly flags: Flags
+  readonly adapter: string | undefined
   readonly signal: AbortSignal
   readonly onDropped: (count: number) => void
 }
@@ -119,12 +138,13 @@ interface AnswerOptions {
 async function streamAnswer(
   gemma: Gemma,
   messages: readonly ChatMessage[],
-  { flags, signal, onDropped }: AnswerOptions,
+  { flags, adapter, signal, onDropped }: AnswerOptions,
   heard: (text: string) => void,
 ): Promise<Summary> {
   const progress = createProgress('Reading', { unit: 'tokens', quiet: flags.quiet })
   const onPrompt = (done: number, total: number): void => progress.update(done, total)
-  const texts = gemma.chat(messages, { ...samplingOf(flags), signal, onDropped, onPrompt })
+  const options = { ...samplingOf(flags), adapter, signal, onDropped, onPrompt }
+  const texts = gemma.chat(messages, options)
   try {
     for (;;) {
       const { value, done } = await texts.next()
@@ -153,9 +173,17 @@ function dim(text: string): string {
 async function fromPipe(conversation: Conversation, { signal }: Interrupts): Promise<void> {
   for await (const { text } of readLines(process.stdin, 'stdin', signal)) {
     if (text === '/exit') return
-    if (text === '/reset') conversation.reset()
+    const adapter = adapterAsked(text)
+    if (adapter !== undefined) conversation.useAdapter(adapter)
+    else if (text === '/reset') conversation.reset()
     else if (text.trim() !== '') await conversation.answer(text, signal)
   }
+}
+
+/** The name in '/adapter NAME', '' without one; undefined for any other line. */
+function adapterAsked(line: string): string | undefined {
+  const match = /^\/adapter(\s.*)?$/.exec(line)
+  return match === null ? undefined : (match[1] ?? '').trim()
 }
 
 async function atTerminal(
@@ -170,13 +198,25 @@ async function atTerminal(
     const line = await prompt.ask()
     if (line === undefined || line.trim() === '/exit') return
     if (line.trim() === '') continue
-    if (line.trim() === '/help') note(HELP)
+    const adapter = adapterAsked(line)
+    if (adapter !== undefined) attempt(() => conversation.useAdapter(adapter))
+    else if (line.trim() === '/help') note(HELP)
     else if (line.trim() === '/reset') {
       conversation.reset()
       note(dim('A new conversation.'))
     } else if (/^\/[a-z]+\s*$/.test(line))
       note(`There is no command ${line.trim()}; /help shows those there are.`)
     else await answerAtTerminal(conversation, line, interrupts)
+  }
+}
+
+/** What a person got wrong at the terminal ends nothing. */
+function attempt(work: () => void): void {
+  try {
+    work()
+  } catch (error) {
+    if (!(error instanceof GemmaError)) throw error
+    note(`gemma: ${error.message}`)
   }
 }
 

@@ -133,7 +133,7 @@ describe.concurrent('mistakes', () => {
       ['convert', MODEL, 'x', '--dtype', 'int4', '--format', 'safetensors'],
       'not int4',
     ],
-    ['no precision', ['convert', MODEL, 'x'], "required option '--dtype <type>' not specified"],
+    ['no precision', ['convert', MODEL, 'x'], '--dtype is missing. Choose f32'],
     ['--decode with --bos', ['tokenize', MODEL, '--decode', '--bos'], 'belong to encoding'],
   ]
   test.for(usage)('%s: exit 2', async ([, args, message], { expect }) => {

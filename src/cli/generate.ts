@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import type { Gemma } from '../gemma.ts'
 import type { GenerateOptions, Piece, Summary } from '../generate/options.ts'
+import { addAdapterOption, oneAdapter } from './adapters.ts'
 import { usageError } from './exit.ts'
 import type { Interrupts } from './interrupt.ts'
 import { readText, readTextFile } from './lines.ts'
@@ -43,23 +44,26 @@ export function addGenerate(program: Command, interrupts: Interrupts): void {
     .option('--json', 'print one JSON object at the end instead of text')
     .option('--logprobs', 'one line per token: id, log-probability, text; with --json an array "logprobs"')
     .action((model: string, flags: Flags) => runGenerate(model, flags, interrupts))
+  addAdapterOption(command, 'answer with this adapter (LoRA)')
   addSamplingOptions(command)
   addLoadOptions(command)
   addExamples(command, [
     "gemma generate google/gemma-2b --prompt 'The capital of France is' --max-tokens 20",
     "gemma generate google/gemma-2b-it --chat --prompt 'Write a haiku.' --temperature 0.8 --seed 1",
+    'gemma generate google/gemma-2b --adapter ./my-adapter --prompt "Once upon a time"',
     'cat question.txt | gemma generate ./gemma-2b.gguf --json',
   ])
 }
 
 async function runGenerate(model: string, flags: Flags, interrupts: Interrupts): Promise<void> {
+  const adapter = oneAdapter(flags)
   const prompt = await readPrompt(flags, interrupts.signal)
   await withModel(model, flags, interrupts, async (gemma) => {
     const { tokenizer } = gemma
     const tokens = flags.chat
       ? tokenizer.encodeChat([{ role: 'user', content: prompt }], { addGenerationPrompt: true })
       : tokenizer.encode(prompt, { bos: true })
-    const options = { ...samplingOf(flags), signal: interrupts.signal }
+    const options = { ...samplingOf(flags), adapter, signal: interrupts.signal }
     const show = flags.json ? undefined : flags.logprobs ? printPiece : ({ text }: Piece) => printText(text)
     const { summary, logprobs } = await stream(gemma, tokens, options, show, flags.quiet)
     if (flags.json) {

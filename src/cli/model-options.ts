@@ -7,19 +7,19 @@ import type { Gemma } from '../gemma.ts'
 import type { WeightDtype } from '../generate/load-model.ts'
 import type { GenerateOptions } from '../generate/options.ts'
 import type { CacheDtype } from '../graph/dtype.ts'
+import { type AdapterFlags, fetchAdapters, noteForeignBases } from './adapters.ts'
 import type { Interrupts } from './interrupt.ts'
 import { decimal, repeated, wholeNumber } from './option-values.ts'
 import { note } from './output.ts'
 import { createProgress } from './progress.ts'
 import { formatBytes } from './style.ts'
 
-export interface LoadFlags {
+export interface LoadFlags extends AdapterFlags {
   readonly device?: 'auto' | 'cpu' | 'webgpu'
   readonly dtype?: WeightDtype
   readonly threads?: number
   readonly context?: number
   readonly cache?: CacheDtype
-  readonly quiet?: boolean
 }
 
 export interface SamplingFlags {
@@ -114,12 +114,15 @@ export async function withModel<T>(
   interrupts: Interrupts,
   work: (gemma: Gemma) => Promise<T>,
 ): Promise<T> {
+  // Adapters first: what is wrong with one shows before a model is fetched.
+  const adapters = await fetchAdapters(flags, interrupts)
+  if (!flags.quiet) await noteForeignBases(source, adapters)
   const path = await fetchModel(source, flags, interrupts)
   const { load } = await import('../load.node.ts')
   const { device, dtype, threads, context: contextLength, cache: cacheDtype, quiet } = flags
   const progress = createProgress('Loading', { unit: 'bytes', quiet })
   const gemma = await load(path, {
-    ...{ device, dtype, threads, contextLength, cacheDtype },
+    ...{ device, dtype, threads, contextLength, cacheDtype, adapters },
     signal: interrupts.signal,
     onProgress: ({ bytes, totalBytes }) => progress.update(bytes, totalBytes),
   }).finally(() => progress.end())

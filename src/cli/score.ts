@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { GemmaError } from '../error.ts'
 import type { Gemma } from '../gemma.ts'
 import type { Tokenizer } from '../tokenizer/index.ts'
+import { addAdapterOption } from './adapters.ts'
 import { splitContinuation } from './continuation.ts'
 import type { Interrupts } from './interrupt.ts'
 import { atLine, parseLine, readLines } from './lines.ts'
@@ -18,6 +19,8 @@ interface Request {
   readonly truncated: number
   /** Whether tokens before `from` are left out of the answer. */
   readonly continuationOnly: boolean
+  /** Name of the adapter that scores. */
+  readonly adapter?: string
 }
 
 export function addScore(program: Command, interrupts: Interrupts): void {
@@ -29,11 +32,13 @@ export function addScore(program: Command, interrupts: Interrupts): void {
         '{"context":…,"continuation":…}. Writes {"tokens","logprobs","sum","greedy"} per line: natural logarithms, ' +
         'null for the first token, which nothing predicts; of a continuation, only its own tokens. "greedy" says ' +
         'whether each token that counts is the most likely one. A context that is too long loses its beginning ' +
-        '("truncated" says how many tokens).',
+        '("truncated" says how many tokens). With adapters, "adapter" names the one that scores a line, null none; ' +
+        'without it the first does.',
     )
     .argument('<model>', MODEL_HELP)
     .option('--json', 'as always: the output is JSON')
     .action((model: string, flags: LoadFlags) => runScore(model, flags, interrupts))
+  addAdapterOption(command, 'score with this adapter (LoRA); may be given several times')
   addLoadOptions(command)
   addExamples(command, [
     `echo '{"text":"Hello, how are you?"}' | gemma score google/gemma-2b`,
@@ -46,7 +51,9 @@ async function runScore(model: string, flags: LoadFlags, interrupts: Interrupts)
     for await (const line of readLines(process.stdin, 'stdin', interrupts.signal)) {
       if (line.text.trim() === '') continue
       await atLine(line, async () => {
-        const request = readRequest(parseLine(line), gemma)
+        const value = parseLine(line)
+        const adapter = readAdapter(value, gemma)
+        const request = { ...readRequest(value, gemma), adapter }
         await printJson(await score(gemma, request, interrupts.signal))
       })
     }
@@ -55,13 +62,25 @@ async function runScore(model: string, flags: LoadFlags, interrupts: Interrupts)
 
 async function score(
   gemma: Gemma,
-  { tokens, from, truncated, continuationOnly }: Request,
+  { tokens, from, truncated, continuationOnly, adapter }: Request,
   signal: AbortSignal,
 ): Promise<Record<string, unknown>> {
-  const { logprobs, sum, greedy } = await gemma.score(tokens, { from, signal })
+  const { logprobs, sum, greedy } = await gemma.score(tokens, { from, adapter, signal })
   const first = continuationOnly ? from : 0
   const answer = { tokens: tokens.slice(first), logprobs: logprobs.slice(first), sum, greedy }
   return truncated > 0 ? { ...answer, truncated } : answer
+}
+
+function readAdapter(value: unknown, { adapters }: Gemma): string | undefined {
+  const { adapter } = (value ?? {}) as Record<string, unknown>
+  if (adapter === null) return undefined
+  if (adapter === undefined) return adapters[0]
+  if (typeof adapter === 'string' && adapters.includes(adapter)) return adapter
+  throw new GemmaError(
+    'file',
+    `"adapter" is ${JSON.stringify(adapter)}, expected ${[...adapters.map((name) => `"${name}"`), 'null'].join(' or ')}.`,
+    'Name it with --adapter name=DIRECTORY.',
+  )
 }
 
 function readRequest(value: unknown, { tokenizer, contextLength }: Gemma): Request {

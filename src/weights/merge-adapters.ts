@@ -97,7 +97,7 @@ function refuseQuantised(checkpoint: Checkpoint, adapters: readonly StoredAdapte
       'the rounding of that form for good, and written in it again they lose most of what the adapter adds, which is ' +
       'usually smaller than one step of it.',
     'Merge into the unquantised model and quantise the result, or use the adapter unmerged, which loses nothing; ' +
-      'asked for expressly, it is done all the same.',
+      'ontoQuantised (--merge-onto-quantised) does it all the same.',
   )
 }
 
