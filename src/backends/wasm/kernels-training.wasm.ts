@@ -3,7 +3,7 @@ export * from './kernels.wasm'
 export { scale } from '../../ops/add/add-backward.wasm'
 export { embedTableGradient } from '../../ops/embed/embed-backward.wasm'
 export { gegluGradient } from '../../ops/geglu/geglu-backward.wasm'
-export { linearInputGradient, linearWeightGradient, widenWeights } from '../../ops/linear/linear-backward.wasm'
+export { exactLinear, linearInputGradient, linearWeightGradient } from '../../ops/linear/linear-backward.wasm'
 export { logprobGradient } from '../../ops/logprob/logprob-backward.wasm'
 export {
   adafactorColumns, adafactorRows, adafactorSizes, adafactorUpdate, adafactorVector, adamw, squares, zero,

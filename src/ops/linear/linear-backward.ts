@@ -2,7 +2,7 @@
 // whatever the weight is held in, because gradients are those of the exact product. For y = x · Wᵀ:
 //   dx = dy · W,   dW = dyᵀ · x
 
-import { DTYPE_CODE, layoutOf } from '../../graph/dtype.ts'
+import { DTYPE_CODE, isPacked, layoutOf } from '../../graph/dtype.ts'
 import type { BackwardRule } from '../../graph/gradient.ts'
 import {
   expectShape,
@@ -106,71 +106,69 @@ export const exactLinearBackward: BackwardRule = ({ inputs: [x, weight], attribu
   flow.give(x!, record(flow.tape, linearInputGradientOp, inputs, attributes)[0]!)
 }
 
-export const exactLinearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], attributes }, lower) => {
-  const { rows, columns } = matrixSize(x!.shape)
-  const count = attributes.count as number
-  const work = lower.scratch(24 * 2048 * 4 * lower.threads)
-  const widened = widenedRows(weight!, attributes, lower)
-  lower.call('linearMatrix', [
-    reads(x!),
-    widened,
-    writes(out!),
+/**
+ * Per worker: panels of 65 536 values and 64 bytes for each eight of at most 512 columns, eight tiles of 6 × 256 values
+ * and 64 bytes, eight rows of 512 decoded values. The kernel (linear-backward.wasm.ts) holds the same numbers.
+ */
+const WORK_BYTES = 65536 * 4 + 64 * 64 + 8 * (6 * 256 * 4 + 64) + 8 * 512 * 4
+
+/** What all three kernels take: A, B with scales and minima, what the product is added to, the product, and sizes. */
+function callProduct(
+  lower: Lowering,
+  kernel: 'exactLinear' | 'linearInputGradient' | 'linearWeightGradient',
+  { a, b, initial, product, count, from }: Product,
+): void {
+  const { rows } = matrixSize(a.shape)
+  const { rows: height, columns } = matrixSize(b.shape)
+  const { scales, minima } = layoutOf(b.dtype, height, columns)
+  lower.call(kernel, [
+    reads(a),
+    reads(b),
+    reads(b, scales),
+    reads(b, minima),
+    initial,
+    product,
     int(rows),
     int(columns),
     int(count),
-    int(DTYPE_CODE.f32),
-    writes(work),
-    int(24 * 2048 * 4),
+    int(DTYPE_CODE[b.dtype]),
+    int(from),
+    int(isPacked(b.dtype) ? packingOrder(b.dtype, lower.integers) : 0),
+    writes(lower.scratch(WORK_BYTES * lower.threads)),
+    int(WORK_BYTES),
   ])
 }
 
-/** Rows from … from + count of a weight as f32: as they lie, or widened for the next call. */
-function widenedRows(weight: Tensor, attributes: Step['attributes'], lower: Lowering): Argument {
+interface Product {
+  readonly a: Tensor
+  readonly b: Tensor
+  readonly initial: Argument
+  readonly product: Argument
+  readonly count: number
+  /** First row of b. */
+  readonly from: number
+}
+
+export const exactLinearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], attributes }, lower) => {
   const { from, count } = attributes as { from: number; count: number }
-  const { dtype } = weight
-  const { rows, columns } = matrixSize(weight.shape)
-  if (dtype === 'f32') return reads(weight, from * columns * 4)
-  const layout = layoutOf(dtype, rows, columns)
-  const widened = lower.scratch(count * columns * 4)
-  lower.call('widenWeights', [
-    reads(weight),
-    reads(weight, layout.scales),
-    reads(weight, layout.minima),
-    writes(widened),
-    int(DTYPE_CODE[dtype]),
-    int(from),
-    int(count),
-    int(columns),
-    int(packingOrder(dtype, lower.integers)),
-  ])
-  return reads(widened)
+  const product = writes(out!)
+  callProduct(lower, 'exactLinear', { a: x!, b: weight!, initial: int(0), product, count, from })
 }
 
 export const linearInputGradientWasm: WasmLowering = ({ inputs, outputs: [out], attributes }, lower) => {
   const [gradient, weight, base] = inputs
-  const { rows, columns } = matrixSize(out!.shape)
-  const widened = widenedRows(weight!, attributes, lower)
-  lower.call('linearInputGradient', [
-    reads(gradient!),
-    widened,
-    base ? reads(base) : int(0),
-    writes(out!),
-    int(rows),
-    int(columns),
-    int(attributes.count as number),
-  ])
+  const { from, count } = attributes as { from: number; count: number }
+  const initial = base ? reads(base) : int(0)
+  const product = writes(out!)
+  callProduct(lower, 'linearInputGradient', { a: gradient!, b: weight!, initial, product, count, from })
 }
 
 export const linearWeightGradientWasm: WasmLowering = ({ inputs, attributes }, lower) => {
   const [x, gradient, accumulator] = inputs
-  const { rows, columns } = matrixSize(x!.shape)
   const { from, count } = attributes as { from: number; count: number }
-  lower.call('linearWeightGradient', [
-    reads(x!),
-    reads(gradient!),
-    updates(accumulator!, from * columns * 4),
-    int(rows),
-    int(columns),
-    int(count),
-  ])
+  const product = updates(accumulator!, from * matrixSize(x!.shape).columns * 4)
+  callProduct(lower, 'linearWeightGradient', {
+    ...{ a: gradient!, b: x!, initial: product, product },
+    ...{ count, from: 0 },
+  })
 }
