@@ -21,6 +21,11 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   backends: ['graph', 'ops', 'weights'], // weights: encodings only, see below
   generate: ['graph', 'ops', 'model', 'backends', 'tokenizer', 'weights'],
   'gemma.ts': ['ops', 'model', 'generate', 'tokenizer'],
+  // hub: a recipe names a model as a user does; gemma.ts and load.node.ts: gradients of a loaded model, memory that is free
+  train: [
+    ...['graph', 'ops', 'model', 'backends', 'generate', 'tokenizer', 'weights', 'data', 'hub'],
+    ...['gemma.ts', 'load.node.ts'],
+  ],
 }
 /** The entry points and the program may use all of the above. */
 const unbound = new Set(['index.ts', 'index.web.ts', 'load.ts', 'load.node.ts', 'load.web.ts', 'cli'])
@@ -43,8 +48,8 @@ const onlyFiles: Readonly<Record<string, readonly string[]>> = {
   'data weights': ['weights/source.node.ts'],
 }
 
-/** Entry points of Node that keep a plain name because package.json gives browsers another one. */
-const nodeEntries = new Set(['index.ts'])
+/** Entry points of Node that keep a plain name because package.json gives browsers another one, or none. */
+const nodeEntries = new Set(['index.ts', 'train/index.ts'])
 
 interface Import {
   readonly from: string

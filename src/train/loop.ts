@@ -9,7 +9,7 @@ import type { EvaluationRecord, StepRecord } from './metrics.ts'
 import type { ResolvedRecipe } from './recipe.ts'
 import { learningRateAt } from './schedule.ts'
 import { derivedSeed } from './seeds.ts'
-import type { RunLoss, TrainingModel } from './training-model.ts'
+import type { TrainingModel } from './training-model.ts'
 
 /** How far a run is: with the weights and the optimiser's state all that going on needs. */
 export interface RunState {
@@ -175,22 +175,6 @@ function isCheckpointDue(
   return everyMinutes !== undefined && sinceLast >= everyMinutes * 60_000
 }
 
-/** The mean loss per target over rows that are never learned from. */
-export async function evaluateRows(
-  model: TrainingModel,
-  runs: readonly TrainingRows[],
-  signal?: AbortSignal,
-): Promise<RunLoss> {
-  const total = { loss: 0, targets: 0, correct: 0 }
-  for (const run of runs) {
-    const { loss, targets, correct } = await model.evaluate(run, { signal })
-    total.loss += loss
-    total.targets += targets
-    total.correct += correct
-  }
-  return total
-}
-
 function sum(values: readonly number[]): number {
   return values.reduce((all, value) => all + value, 0)
 }
@@ -212,6 +196,6 @@ function brokenStep(step: number, gradientNorm: number | undefined, path: string
   return new GemmaError(
     'training',
     `Step ${step}: ${what} is no finite number. Nothing of this step was learned; its batch is in ${path}.`,
-    'Resume with a lower learning rate from the last checkpoint (--set learningRate=…), or look at that batch.',
+    'Begin anew (--restart) with a lower learningRate, a longer warm-up or a smaller clip, or look at that batch.',
   )
 }

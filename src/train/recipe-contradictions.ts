@@ -196,11 +196,15 @@ function nameFaults(key: 'sources' | 'heldOut', sources: readonly RecipeSource[]
   )
 }
 
-function stageFaults({ data }: Recipe): RecipeFault[] {
+function stageFaults({ data, epochs }: Recipe): RecipeFault[] {
   const { stages, sources } = data
   if (stages === undefined) return []
   const names = sources.map(sourceName)
   const faults: RecipeFault[] = []
+  if (epochs !== undefined && stages.length > 1) {
+    const message = 'epochs cannot be counted when data.stages change the mixture on the way.'
+    faults.push({ path: ['epochs'], message, remedy: 'Give steps or tokens.' })
+  }
   for (const [i, { until, weights }] of stages.entries()) {
     const path = ['data', 'stages', i]
     const before = stages[i - 1]?.until ?? 0

@@ -1,52 +1,279 @@
-// Training from a recipe to finished weights: what `gemma train` does. Node only.
+// Training from a recipe to finished weights: what `gemma train` does. Puts the parts together, and keeps the promise
+// that a run that was stopped, however it was, goes on as if nothing had happened. Node only.
 
-import type { EvaluationRecord, StepRecord } from './metrics.ts'
-import type { Recipe, ResolvedRecipe } from './recipe.ts'
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import type { DataPosition } from '../data/training-data.ts'
+import type { TrainingRows } from '../data/training-rows.ts'
+import { GemmaError } from '../error.ts'
+import { writeAtomically } from '../weights/atomic.node.ts'
+import {
+  cleanCheckpoints,
+  type FoundCheckpoint,
+  findCheckpoint,
+  listCheckpoints,
+  pruneCheckpoints,
+  removeCheckpoints,
+  restoreModel,
+  restoreWeights,
+  writeCheckpoint,
+} from './checkpoint.node.ts'
+import { describeCounts } from './describe-counts.ts'
+import { writeFailed } from './failed-batch.node.ts'
+import { alreadyFinished, markFinished, resultOf, unmarkFinished, writeFinished } from './finish.node.ts'
+import { evaluateHeldOut } from './held-out.ts'
+import { type RunState, runLoop } from './loop.ts'
+import { openMetrics } from './metrics.node.ts'
+import type { MetricsWriter } from './metrics.ts'
+import { type ModelSource, openModelSource } from './model-source.node.ts'
+import {
+  countSteps,
+  type LoadedRecipe,
+  loadRecipe,
+  openRunData,
+  planRun,
+  type RecipeInput,
+  readHeldOut,
+  type TrainingParts,
+  type TrainingPlan,
+  trainingParts,
+} from './prepare.node.ts'
+import type { ResolvedRecipe } from './recipe.ts'
+import { checkChanges } from './recipe-changes.ts'
+import { modelOptions } from './resources.ts'
+import { lockRun } from './run-lock.node.ts'
+import type { TrainEvent, TrainOptions, TrainResult } from './train-events.ts'
+import type { TrainingModel } from './training-model.ts'
 
-export interface TrainOptions {
-  readonly onProgress?: (event: TrainEvent) => void
-  /** Stops at once, writes a checkpoint of the last whole step and throws GemmaError 'aborted'. */
-  readonly signal?: AbortSignal
-  /** Begin anew although the run directory has checkpoints; they are removed. */
-  readonly restart?: boolean
-}
-
-/** What happens while training, in this order: start, load …, then step, evaluation, checkpoint and note as they come. */
-export type TrainEvent =
-  | {
-      readonly kind: 'start'
-      readonly recipe: ResolvedRecipe
-      /** Steps that the run shall have, and those it has had before. */
-      readonly steps: number
-      readonly resumedAt: number
-      readonly parameters: number
-      readonly trainableParameters: number
-      readonly description: string
-    }
-  | { readonly kind: 'load'; readonly bytes: number; readonly totalBytes: number }
-  | { readonly kind: 'step'; readonly steps: number; readonly record: StepRecord }
-  | { readonly kind: 'evaluation'; readonly record: EvaluationRecord }
-  | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
-  /** For people: a fallback, a warning, an estimate. */
-  | { readonly kind: 'note'; readonly text: string }
-
-export interface TrainResult {
-  /** The run directory. */
-  readonly output: string
-  /** The finished model in Hugging Face's layout; undefined with lora. */
-  readonly model: string | undefined
-  /** The finished adapter in PEFT's layout; undefined without lora. */
-  readonly adapter: string | undefined
+/** What a checkpoint says besides the tensors. */
+interface SavedRun {
+  readonly run: RunState
   readonly steps: number
-  /** Tokens read, over all sessions of the run. */
-  readonly tokens: number
-  /** Mean loss of the last step's batch, in nats per target. */
-  readonly loss: number
-  /** Last look at the held-out documents, if there are any. */
-  readonly heldOutLoss: number | undefined
-  /** Seconds of training, over all sessions of the run. */
-  readonly seconds: number
+  readonly recipe: ResolvedRecipe
+  readonly config: unknown
 }
 
-/** A recipe's file, or a recipe; see train() in index.ts. */
-export type RecipeInput = string | Recipe
+interface Session {
+  readonly loaded: LoadedRecipe
+  readonly source: ModelSource
+  readonly found: (FoundCheckpoint & { readonly state: SavedRun }) | undefined
+  readonly steps: number
+  readonly plan: TrainingPlan
+  readonly parts: TrainingParts
+  readonly tell: (event: TrainEvent) => void
+  readonly signal: AbortSignal | undefined
+}
+
+const START: RunState = { step: 0, tokens: 0, seconds: 0, loss: Number.NaN, position: undefined }
+const RESOLVED = 'recipe.resolved.yaml'
+const checkpointsOf = ({ output }: ResolvedRecipe): string => join(output, 'checkpoints')
+
+/** See train() in index.ts; `parts` is for tests. */
+export async function trainRecipe(
+  input: RecipeInput,
+  { onProgress, signal, restart = false, set }: TrainOptions = {},
+  parts: TrainingParts = trainingParts,
+): Promise<TrainResult> {
+  const tell = (event: TrainEvent): void => onProgress?.(event)
+  const loaded = await loadRecipe(input, set)
+  const { recipe } = loaded
+  tell({ kind: 'recipe', ...loaded })
+  const release = await lockRun(recipe.output)
+  try {
+    await cleanCheckpoints(checkpointsOf(recipe))
+    if (restart) await forget(recipe)
+    const found = await findRun(recipe, tell)
+    const before = found === undefined ? undefined : await alreadyFinished(recipe, found)
+    if (before !== undefined) {
+      tell({ kind: 'note', text: `The run in ${recipe.output} is finished; --restart begins it anew.` })
+      return before
+    }
+    const onDownload = (bytes: number, totalBytes: number): void =>
+      tell({ kind: 'download', bytes, totalBytes })
+    const source = await openModelSource(recipe, { signal, onDownload })
+    try {
+      const steps = await stepsOf(recipe, source, found, tell, signal)
+      const existing = (await listCheckpoints(checkpointsOf(recipe))).length
+      const plan = await planRun(recipe, source, parts, existing)
+      return await runSession({ loaded, source, found, steps, plan, parts, tell, signal })
+    } finally {
+      await source.close()
+    }
+  } finally {
+    await release()
+  }
+}
+
+async function forget(recipe: ResolvedRecipe): Promise<void> {
+  await removeCheckpoints(checkpointsOf(recipe))
+  await unmarkFinished(recipe)
+}
+
+/** The newest sound checkpoint, if it belongs to this recipe. */
+async function findRun(recipe: ResolvedRecipe, tell: Session['tell']): Promise<Session['found']> {
+  const found = await findCheckpoint(checkpointsOf(recipe), (text) => tell({ kind: 'note', text }))
+  if (found === undefined) return undefined
+  const state = found.state as SavedRun
+  const changed = checkChanges(state.recipe, recipe)
+  if (changed.length > 0) {
+    tell({ kind: 'note', text: `Going on with other values of ${changed.join(', ')}.` })
+  }
+  return { ...found, state }
+}
+
+async function stepsOf(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  found: Session['found'],
+  tell: Session['tell'],
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  if (found !== undefined && JSON.stringify(found.state.config) !== JSON.stringify(source.config)) {
+    throw new GemmaError(
+      'training',
+      `The run in ${recipe.output} began with another model: its configuration is not the one of ${recipe.model.from ?? 'the recipe'}.`,
+      'Put the model back, begin anew with --restart, or choose another output.',
+    )
+  }
+  if (recipe.epochs !== undefined && found !== undefined) return found.state.steps
+  if (recipe.epochs !== undefined) tell({ kind: 'note', text: `Counting the steps of the data …` })
+  const steps = await countSteps(recipe, source, signal)
+  const taken = found?.step ?? 0
+  if (steps >= taken) return steps
+  throw new GemmaError(
+    'training',
+    `The run in ${recipe.output} has taken ${taken} steps, but the recipe now asks for ${steps}.`,
+    'Ask for more steps, begin anew with --restart, or choose another output.',
+  )
+}
+
+async function runSession(session: Session): Promise<TrainResult> {
+  const { loaded, source, found, steps, plan, tell, signal, parts } = session
+  const { recipe, text } = loaded
+  await mkdir(recipe.output, { recursive: true })
+  await unmarkFinished(recipe)
+  await writeText(
+    join(recipe.output, RESOLVED),
+    `# The recipe of this run with every default that it took.\n${text}`,
+  )
+  const heldOut = await readHeldOut(recipe, source, signal)
+  tell({ kind: 'start', steps, resumedAt: found?.step ?? 0, plan })
+  const model = await parts.createModel({
+    ...modelOptions(recipe, source.config, plan),
+    weights: source.weights,
+    onProgress: (bytes, totalBytes) => tell({ kind: 'load', bytes, totalBytes }),
+    signal,
+  })
+  try {
+    if (found !== undefined) await restoreModel(found.path, model)
+    const metrics = await openMetrics(recipe.output, { resumeAtStep: found?.step })
+    try {
+      metrics.start({
+        ...{ stage: recipe.stage, steps, clip: recipe.clip, description: model.description },
+        ...{ parameters: plan.parameters, trainableParameters: plan.trainableParameters },
+      })
+      const result = await learn(session, model, metrics, heldOut)
+      metrics.end({ step: result.steps, reason: 'finished' })
+      return result
+    } finally {
+      await metrics.close()
+    }
+  } finally {
+    await model.dispose()
+  }
+}
+
+async function learn(
+  session: Session,
+  model: TrainingModel,
+  metrics: MetricsWriter,
+  heldOut: ReadonlyMap<string, readonly TrainingRows[]>,
+): Promise<TrainResult> {
+  const { loaded, source, found, steps, tell, signal } = session
+  const { recipe } = loaded
+  const from = found?.state.run ?? START
+  let step = from.step
+  const data = await openRunData(recipe, source, {
+    position: found === undefined ? undefined : (from.position as DataPosition),
+    signal,
+  })
+  let warned = false
+  /** As soon as something is left out, rather than when hours have gone. */
+  const warnOnce = (): void => {
+    const { badRecords, dropped } = data.counts()
+    if (warned || badRecords + dropped === 0) return
+    warned = true
+    tell({ kind: 'note', text: `So far: ${describeCounts(data.counts())}` })
+  }
+  try {
+    const end = await runLoop({
+      ...{ model, recipe, steps, from, data, signal },
+      evaluate: heldOut.size === 0 ? undefined : (stop) => evaluateHeldOut(model, heldOut, stop),
+      onStep(record) {
+        step = record.step
+        metrics.step(record)
+        tell({ kind: 'step', steps, record })
+        warnOnce()
+      },
+      onEvaluation(record) {
+        metrics.evaluation(record)
+        tell({ kind: 'evaluation', record })
+      },
+      async save(run) {
+        const saved: SavedRun = { run, steps, recipe, config: source.config }
+        const path = await writeCheckpoint(checkpointsOf(recipe), run.step, model, saved)
+        await pruneCheckpoints(checkpointsOf(recipe), recipe.checkpoint.keep, run.best?.step)
+        metrics.event('checkpoint', run.step, { path })
+        tell({ kind: 'checkpoint', step: run.step, path })
+      },
+      keepFailed: (at, batch, figures) => writeFailed(recipe, source.tokenizer, at, batch, figures),
+      onNote: (text) => tell({ kind: 'note', text }),
+    })
+    tell({ kind: 'note', text: describeCounts(data.counts()) })
+    return await finish(session, model, end)
+  } catch (error) {
+    endMetrics(metrics, step, error)
+    throw error
+  } finally {
+    await data.close()
+  }
+}
+
+/** Tells the metrics why the run ended. Where they cannot be written either, the first error is the one to tell. */
+function endMetrics(metrics: MetricsWriter, step: number, error: unknown): void {
+  const reason = error instanceof GemmaError && error.code === 'aborted' ? 'interrupted' : 'failed'
+  const message = error instanceof Error ? error.message : String(error)
+  try {
+    metrics.end({ step, reason, ...(reason === 'failed' ? { message } : {}) })
+  } catch {
+    // A full disk has most likely ended the run already.
+  }
+}
+
+async function finish(session: Session, model: TrainingModel, end: RunState): Promise<TrainResult> {
+  const { loaded, source, signal } = session
+  const { recipe } = loaded
+  if (recipe.saveWeights === 'best') await takeBest(session, model, end)
+  const finished = await writeFinished(recipe, source, model, signal)
+  const result = resultOf(recipe, end, finished)
+  await markFinished(recipe, result)
+  return result
+}
+
+async function takeBest({ loaded, tell }: Session, model: TrainingModel, end: RunState): Promise<void> {
+  const { best } = end
+  if (best === undefined || best.step === end.step) return
+  const places = await listCheckpoints(checkpointsOf(loaded.recipe))
+  const place = places.find(({ step }) => step === best.step)
+  if (place === undefined) {
+    const text = `The checkpoint of the best step (${best.step}) is gone; the last weights are saved instead.`
+    tell({ kind: 'note', text })
+    return
+  }
+  await restoreWeights(place.path, model)
+  tell({ kind: 'note', text: `The weights of step ${best.step} are saved, the best on what is held out.` })
+}
+
+async function writeText(path: string, text: string): Promise<void> {
+  await writeAtomically(path, (out) => out.write(new TextEncoder().encode(text)))
+}

@@ -1,0 +1,210 @@
+// Everything of a run that can be known before the first step: the recipe without gaps, the model's source, the data, how
+// many steps there will be, and whether memory and disk suffice. Training, --dry-run and --show-batch begin here. Node only.
+
+import { statfs } from 'node:fs/promises'
+import { availableParallelism } from 'node:os'
+import { dirname, resolve } from 'node:path'
+import { openTrainingData, readAll } from '../data/open.node.ts'
+import type { DataPosition, TrainingData, TrainingDataOptions } from '../data/training-data.ts'
+import type { TrainingRows } from '../data/training-rows.ts'
+import { elementCount } from '../graph/tape.ts'
+import { memoryBudget } from '../load.node.ts'
+import { loraSpecs } from '../model/lora.ts'
+import { parameterCounts, parameterSpecs } from '../model/parameters.ts'
+import { type Batch, collectBatch } from './batch.ts'
+import { createTrainingModel, estimateTrainingMemory } from './create-training-model.ts'
+import { type ModelSource, openModelSource } from './model-source.node.ts'
+import type { Recipe, ResolvedRecipe } from './recipe.ts'
+import { resolveRecipe } from './recipe-defaults.ts'
+import { formatRecipe, readRecipe } from './recipe-file.node.ts'
+import { checkDisk, diskNeeded, type EstimateMemory, type MemoryPlan, planMemory } from './resources.ts'
+import { checkSchedule } from './schedule.ts'
+import type { TrainingModel, TrainingModelOptions } from './training-model.ts'
+
+/** A recipe's file, or a recipe. */
+export type RecipeInput = string | Recipe
+
+/** What training needs of others, so that tests can put something quick in its place. */
+export interface TrainingParts {
+  readonly createModel: (options: TrainingModelOptions) => Promise<TrainingModel>
+  readonly estimateMemory: EstimateMemory
+  readonly memoryBudget: () => number
+}
+
+export const trainingParts: TrainingParts = {
+  createModel: createTrainingModel,
+  estimateMemory: estimateTrainingMemory,
+  memoryBudget,
+}
+
+export interface LoadedRecipe {
+  readonly recipe: ResolvedRecipe
+  /** As YAML, its defaults marked. */
+  readonly text: string
+}
+
+/** Reads (if it is a file), checks and fills a recipe. Throws GemmaError 'recipe', 'file', 'usage' (`set`). */
+export async function loadRecipe(input: RecipeInput, set: readonly string[] = []): Promise<LoadedRecipe> {
+  if (typeof input === 'string') {
+    const { recipe, written } = await readRecipe(input, set)
+    return { recipe, text: formatRecipe(recipe, written) }
+  }
+  const recipe = resolveRecipe(input)
+  return { recipe, text: formatRecipe(recipe, input) }
+}
+
+/** What a run will take and be. */
+export interface TrainingPlan extends MemoryPlan {
+  readonly parameters: number
+  readonly trainableParameters: number
+  readonly threads: number
+  /** Bytes on disk: of all checkpoints that are there at a time, of the finished weights. */
+  readonly disk: { readonly checkpoints: number; readonly final: number; readonly total: number }
+}
+
+/** Throws GemmaError 'memory' or 'file' when the run does not fit. `existing`: checkpoints of it that are on disk. */
+export async function planRun(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  parts: TrainingParts,
+  existing = 0,
+): Promise<TrainingPlan> {
+  const threads = recipe.threads === 'auto' ? availableParallelism() : recipe.threads
+  const { estimateMemory: estimate } = parts
+  const memory = planMemory(recipe, source, { estimate, budget: parts.memoryBudget(), threads })
+  const { config } = source
+  const learning =
+    recipe.lora === undefined
+      ? parameterSpecs(config)
+      : loraSpecs(config, recipe.lora.targets, recipe.lora.rank).flatMap(({ down, up }) => [down, up])
+  const trainableParameters = learning.reduce((sum, { shape }) => sum + elementCount(shape), 0)
+  // Moments as the estimate counts them, which knows the optimiser.
+  const checkpoint = 4 * trainableParameters + memory.memory.optimizer
+  const disk = diskNeeded(recipe, checkpoint, trainableParameters)
+  const free = await freeBytes(recipe.output)
+  if (free !== undefined) checkDisk(recipe.output, disk, free + existing * checkpoint)
+  return { ...memory, parameters: parameterCounts(config).total, trainableParameters, threads, disk }
+}
+
+/** Free bytes where a directory is or will be; undefined where the system cannot tell. */
+async function freeBytes(directory: string): Promise<number | undefined> {
+  for (let path = resolve(directory); ; path = dirname(path)) {
+    const found = await statfs(path).catch(() => undefined) // not there yet: its parent tells
+    if (found !== undefined) return found.bavail * found.bsize
+    if (dirname(path) === path) return undefined
+  }
+}
+
+function dataOptions(
+  recipe: ResolvedRecipe,
+  { tokenizer }: ModelSource,
+  signal: AbortSignal | undefined,
+): Omit<TrainingDataOptions, 'sources'> {
+  const { packing, tooLong, shuffleWindow, endOfText, maxBadRecords } = recipe.data
+  const { batch, contextLength, seed } = recipe
+  return {
+    ...{ tokenizer, packing, tooLong, shuffleWindow, endOfText, maxBadRecords, contextLength, seed, signal },
+    rows: batch.rowsPerRun,
+  }
+}
+
+/** The documents that are learned from, from the beginning or from where a checkpoint stood. */
+export function openRunData(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  { position, signal }: { readonly position?: DataPosition; readonly signal?: AbortSignal } = {},
+): Promise<TrainingData> {
+  const { sources, stages } = recipe.data
+  return openTrainingData({ ...dataOptions(recipe, source, signal), sources, stages, position })
+}
+
+/** The rows that the loss is measured on, by source, at most evaluateTokens of all. */
+export async function readHeldOut(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  signal?: AbortSignal,
+): Promise<ReadonlyMap<string, readonly TrainingRows[]>> {
+  const { heldOut = [], evaluateTokens = 0 } = recipe.data
+  const runs = new Map<string, TrainingRows[]>()
+  for (const [i, one] of heldOut.entries()) {
+    // What a short source leaves over, the later ones may take.
+    const taken = [...runs.values()].flat().reduce((sum, { tokens }) => sum + tokens.length, 0)
+    let room = Math.floor((evaluateTokens - taken) / (heldOut.length - i))
+    const rows: TrainingRows[] = []
+    for await (const run of readAll({ ...dataOptions(recipe, source, signal), source: one })) {
+      if (run.tokens.length > room && rows.length > 0) break
+      rows.push(run)
+      room -= run.tokens.length
+    }
+    runs.set(one.name, rows)
+  }
+  return runs
+}
+
+/**
+ * How many steps a run has. Epochs are counted by going through the data once as training will: batches end where
+ * documents do, so that no formula knows. Throws GemmaError 'recipe' where the schedule does not fit, 'data'.
+ */
+export async function countSteps(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  signal?: AbortSignal,
+): Promise<number> {
+  const { steps, tokens, batch } = recipe
+  const count =
+    steps ??
+    (tokens === undefined
+      ? await countBatches(recipe, source, signal)
+      : Math.ceil(tokens / batch.tokensPerBatch!))
+  checkSchedule(recipe.schedule, count)
+  return count
+}
+
+async function countBatches(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const data = await openRunData(recipe, source, { signal })
+  try {
+    let count = 0
+    while ((await collectBatch(() => data.next(0), recipe.batch)) !== undefined) count++
+    return Math.max(1, count)
+  } finally {
+    await data.close()
+  }
+}
+
+export interface FirstBatch {
+  readonly recipe: ResolvedRecipe
+  readonly source: ModelSource
+  readonly batch: Batch | undefined
+}
+
+/** The batch of the first step, for people to look at before they train; the source must be closed. */
+export async function firstBatch(
+  input: RecipeInput,
+  {
+    set,
+    signal,
+    onDownload,
+  }: {
+    readonly set?: readonly string[]
+    readonly signal?: AbortSignal
+    readonly onDownload?: (bytes: number, totalBytes: number) => void
+  } = {},
+): Promise<FirstBatch> {
+  const { recipe } = await loadRecipe(input, set)
+  const source = await openModelSource(recipe, { signal, onDownload })
+  try {
+    const data = await openRunData(recipe, source, { signal })
+    try {
+      return { recipe, source, batch: await collectBatch(() => data.next(0), recipe.batch) }
+    } finally {
+      await data.close()
+    }
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
