@@ -4,6 +4,11 @@ import type { RecipeInput } from './prepare.node.ts'
 import { trainRecipe } from './train.node.ts'
 import type { TrainOptions, TrainResult } from './train-events.ts'
 
+export {
+  type LossAndGradients,
+  type LossAndGradientsOptions,
+  lossAndGradients,
+} from './loss-and-gradients.ts'
 export type { EvaluationRecord, StepRecord } from './metrics.ts'
 export type { RecipeInput, TrainingPlan } from './prepare.node.ts'
 export type { Recipe, ResolvedRecipe } from './recipe.ts'
