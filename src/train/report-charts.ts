@@ -42,22 +42,26 @@ const MOST_FAINT = 3
 /** A loss that was ever this many times its median is drawn on a logarithmic scale. */
 const STEEP = 4
 
+/** More evaluations than these are drawn as a line: their dots would run together. */
+const MOST_DOTS = 80
+
 type Trend = 'loss' | 'grad_norm' | 'mean_token_accuracy' | 'tokens_per_second'
 
-/** `rows`: how many steps of each run a read-out knows. */
-export function chartRuns(
-  runs: readonly ChartedRun[],
-  rows: number,
-): { charts: Chart[]; readouts: Readouts } {
-  const lastStep = Math.max(0, ...runs.map(({ summary }) => summary.steps))
+/** Step at which the x axis of all charts ends. */
+export function lastStepOf(runs: readonly ChartedRun[]): number {
+  return Math.max(0, ...runs.map(({ summary }) => summary.steps))
+}
+
+/** The charts that there are values for. */
+export function chartRuns(runs: readonly ChartedRun[]): Chart[] {
   const charts = [
     ...lossCharts(runs),
     accuracyChart(runs),
     gradientChart(runs),
     learningRateChart(runs),
     speedChart(runs),
-  ].filter((chart) => chart !== undefined)
-  return { charts, readouts: readoutsOf(charts, lastStep, rows) }
+  ]
+  return charts.filter((chart) => chart !== undefined)
 }
 
 /** A mean that is drawn as a line, with the single values behind it. */
@@ -71,7 +75,8 @@ function trend({ run }: ChartedRun, column: Trend, color: number, label: string,
 
 function points(heldOut: HeldOut, value: 'loss' | 'accuracy', color: number, label: string): Curve {
   const x = heldOut.evaluations.map(({ step }) => step)
-  return { label, color, form: 'points', x, y: heldOut.evaluations.map((one) => one[value]) }
+  const form = x.length <= MOST_DOTS ? 'points' : 'line'
+  return { label, color, form, x, y: heldOut.evaluations.map((one) => one[value]) }
 }
 
 /** One run: a colour for each source, after that of training. */
@@ -194,7 +199,8 @@ function holes(runs: readonly ChartedRun[], column: 'loss' | 'grad_norm'): numbe
   return [...new Set(runs.flatMap(({ summary }) => summary.holes[column].slice(0, 100)))]
 }
 
-function readoutsOf(charts: readonly Chart[], lastStep: number, rows: number): Readouts {
+/** `rows`: how many steps of each curve a read-out knows. */
+export function readoutsOf(charts: readonly Chart[], lastStep: number, rows: number): Readouts {
   const steps: number[][] = []
   const known = new Map<ArrayLike<number>, { at: number; chosen: number[] }>()
   const chosenOf = (x: ArrayLike<number>): { at: number; chosen: number[] } => {

@@ -2,8 +2,8 @@
 // other file, and no script but for read-outs. Knows no file.
 
 import type { SampleRecord } from './metrics.ts'
-import { renderChart } from './report-chart.ts'
-import { type ChartedRun, chartRuns } from './report-charts.ts'
+import { type Chart, renderChart } from './report-chart.ts'
+import { type ChartedRun, chartRuns, lastStepOf, readoutsOf } from './report-charts.ts'
 import { embeddedJson, html, type Markup, shorten, trusted } from './report-markup.ts'
 import { formatCount } from './report-numbers.ts'
 import { listSteps, type ReportedRun, summarize } from './report-run.ts'
@@ -29,8 +29,9 @@ interface Detail {
 /** `scriptHash`: SHA-256 of SCRIPT in base64, by which browsers know that they may run it. */
 export function renderReport(reported: readonly ReportedRun[], scriptHash: string): string {
   const runs = reported.map((run): ChartedRun => ({ run, summary: summarize(run) }))
+  const charts = chartRuns(runs)
   for (let scale = 1; ; scale /= 2) {
-    const page = renderPage(runs, detailOf(runs.length, scale), scriptHash).markup
+    const page = renderPage({ runs, charts, detail: detailOf(runs.length, scale), scriptHash }).markup
     if (new TextEncoder().encode(page).byteLength < MOST_PAGE_BYTES || scale < 1e-3) return page
   }
 }
@@ -47,9 +48,17 @@ function detailOf(runs: number, scale: number): Detail {
   }
 }
 
-function renderPage(runs: readonly ChartedRun[], detail: Detail, scriptHash: string): Markup {
+interface PageParts {
+  readonly runs: readonly ChartedRun[]
+  readonly charts: readonly Chart[]
+  readonly detail: Detail
+  readonly scriptHash: string
+}
+
+function renderPage({ runs, charts, detail, scriptHash }: PageParts): Markup {
   const title = runs.length === 1 ? runs[0].run.label : `${runs.length} runs compared`
-  const { charts, readouts } = chartRuns(runs, detail.readouts)
+  const lastStep = lastStepOf(runs)
+  const readouts = readoutsOf(charts, lastStep, detail.readouts)
   const policy = `default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-${scriptHash}'`
   return html`<!doctype html>
 <html lang="en">
@@ -70,7 +79,7 @@ ${runs.length === 1 ? header(runs[0]) : undefined}${runs.flatMap((one) => callou
 ${runs.length === 1 ? tiles(runs[0].summary) : [comparison(runs), differences(runs, detail.rows)]}
 ${charts.length === 0 ? html`<p class="callout">Nothing has been recorded yet.</p>` : html`<h2>Curves</h2>`}
 <div class="charts">
-${charts.map((chart) => renderChart(chart, readouts.lastStep, detail.columns))}</div>
+${charts.map((chart) => renderChart(chart, lastStep, detail.columns))}</div>
 ${runs.map(({ run }) => samples(run, runs.length > 1, detail))}
 ${charts.length === 0 ? undefined : numbersSection(runs, detail)}${recipes(runs, detail)}
 <footer>Steps run from left to right. Lines are means over about a hundredth of a run to each side, faint lines single steps, dots evaluations on text that was held out. ✕ marks steps whose value was not a finite number.</footer>

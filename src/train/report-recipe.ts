@@ -11,12 +11,14 @@ export function flattenRecipe(text: string): Map<string, string> {
     if (match === null) continue
     const [, spaces, dashes, rest] = match
     const indent = spaces.length
-    while (open.length > 0 && open.at(-1)!.indent >= indent) open.pop()
+    // A list may stand as far to the left as its key: items count as half a column further to the right.
+    const deepest = dashes === '' ? indent - 0.5 : indent
+    while (open.length > 0 && open.at(-1)!.indent > deepest) open.pop()
     if (dashes !== '') {
       const parent = join(open.map(({ name }) => name))
       const count = counts.get(parent) ?? 0
       counts.set(parent, count + 1)
-      open.push({ indent, name: `[${count}]` })
+      open.push({ indent: indent + 0.5, name: `[${count}]` })
     }
     const pair = /^([\w-]+|"[^"]*"|'[^']*'):(?:\s+(.*))?$/.exec(rest)
     const path = open.map(({ name }) => name)

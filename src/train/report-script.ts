@@ -36,12 +36,14 @@ export const SCRIPT = `
     tip.setAttribute('role', 'status')
     tip.style[left < 0.5 ? 'left' : 'right'] = 'calc(' + (left < 0.5 ? left : 1 - left) * 100 + '% + 12px)'
     tip.appendChild(document.createElement('b')).textContent = 'Step ' + step.toLocaleString('en-US')
-    for (const { label, at, values } of data.charts[owner.dataset.chart]) {
+    for (const { label, color, at, values } of data.charts[owner.dataset.chart]) {
       const found = nearest(data.steps[at], step)
       const there = data.steps[at][found]
       const row = tip.appendChild(document.createElement('span'))
-      row.appendChild(document.createElement('span')).textContent =
-        label + (there === step ? '' : ' (step ' + there.toLocaleString('en-US') + ')')
+      const name = row.appendChild(document.createElement('span'))
+      name.className = 'name'
+      name.style.setProperty('--swatch', 'var(--c' + color + ')')
+      name.textContent = label + (there === step ? '' : ' (step ' + there.toLocaleString('en-US') + ')')
       row.appendChild(document.createElement('span')).textContent = format(values[found], data.units[owner.dataset.chart])
     }
     owner.appendChild(tip)

@@ -82,6 +82,10 @@ export interface Axis {
   place(value: number): number
 }
 
+/** Beyond these an axis would leave what 64-bit numbers can hold; nothing that is measured comes near. */
+const LARGEST = 1e300
+const SMALLEST = 1e-300
+
 /** Over the finite values given; wider when they are all equal. Without any: from 0 to 1. */
 export function linearAxis(
   values: Iterable<number>,
@@ -91,32 +95,37 @@ export function linearAxis(
   let [low, high] = extent(values)
   if (low > high) [low, high] = [0, 1]
   if (fromZero) [low, high] = [Math.min(0, low), Math.max(0, high)]
-  if (low === high)
-    [low, high] = low === 0 ? [0, 1] : [low - Math.abs(low) * 0.1, high + Math.abs(high) * 0.1]
+  const bounded = (value: number): number => Math.max(-LARGEST, Math.min(LARGEST, value))
+  ;[low, high] = [bounded(low), bounded(high)]
+  const size = Math.max(Math.abs(low), Math.abs(high))
+  if (high - low <= Math.max(SMALLEST, size * 1e-12)) {
+    const room = size <= SMALLEST ? 1 : size * 0.1
+    ;[low, high] = low === 0 ? [0, 1] : [low - room, high + room]
+  }
   const pad = (high - low) * margin
   const bottom = fromZero && low === 0 ? 0 : low - pad
   const top = high + pad
   return {
     logarithmic: false,
     ticks: linearTicks(bottom, top, ticks),
-    place: (value) => (value - bottom) / (top - bottom),
+    place: (value) => (bounded(value) - bottom) / (top - bottom),
   }
 }
 
 /** Over the positive values given; undefined when there are none. */
 export function logarithmicAxis(values: Iterable<number>): Axis | undefined {
-  let [low, high] = extent(positive(values))
+  const [low, high] = extent(positive(values))
   if (low > high) return undefined
+  const logarithm = (value: number): number =>
+    value > 0 ? Math.log10(Math.max(SMALLEST, Math.min(LARGEST, value))) : Number.NEGATIVE_INFINITY
+  let [bottom, top] = [logarithm(low), logarithm(high)]
   const least = Math.log10(1.5) // so that what hardly changes does not look as if it did
-  const lack = Math.max(0, least - Math.log10(high / low)) / 2
-  low = 10 ** (Math.log10(low) - lack)
-  high = 10 ** (Math.log10(high) + lack)
-  const bottom = Math.log10(low) - Math.log10(high / low) * 0.04
-  const top = Math.log10(high) + Math.log10(high / low) * 0.04
+  const pad = Math.max(least - (top - bottom), 0) / 2 + (top - bottom) * 0.04
+  ;[bottom, top] = [bottom - pad, top + pad]
   return {
     logarithmic: true,
-    ticks: logarithmicTicks(10 ** bottom, 10 ** top),
-    place: (value) => (Math.log10(value) - bottom) / (top - bottom),
+    ticks: logarithmicTicks(bottom, top),
+    place: (value) => (logarithm(value) - bottom) / (top - bottom),
   }
 }
 
@@ -148,14 +157,16 @@ function linearTicks(low: number, high: number, count: number): number[] {
   return ticks
 }
 
-function logarithmicTicks(low: number, high: number): number[] {
-  const decades = Math.log10(high / low)
+/** Between 10^bottom and 10^top. */
+function logarithmicTicks(bottom: number, top: number): number[] {
+  const decades = top - bottom
   const stride = Math.max(1, Math.ceil(decades / 6))
   const digits = decades > 3 ? [1] : decades > 1.3 ? [1, 3] : [1, 2, 5]
   const ticks: number[] = []
-  for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high); power += stride) {
+  for (let power = Math.floor(bottom); power <= top; power += stride) {
     ticks.push(...digits.map((digit) => Number(`${digit}e${power}`)))
   }
-  const within = ticks.filter((tick) => tick >= low && tick <= high)
+  const [low, high] = [10 ** bottom, 10 ** top]
+  const within = ticks.filter((tick) => tick > 0 && tick >= low && tick <= high)
   return within.length >= 3 ? within : linearTicks(low, high, 4).filter((tick) => tick > 0)
 }

@@ -62,12 +62,13 @@ svg path{fill:none;vector-effect:non-scaling-stroke;stroke-linejoin:round;stroke
 .tip{position:absolute;top:0;z-index:1;max-width:min(280px,90%);padding:9px 12px;border-radius:9px;background:var(--ink);color:var(--page);font-size:.78rem;line-height:1.5;pointer-events:none;box-shadow:0 4px 18px #0003}
 .tip b{display:block}
 .tip span{display:flex;gap:16px;justify-content:space-between;overflow-wrap:anywhere}
+.tip .name::before{content:"";flex:none;align-self:center;width:8px;height:8px;margin-right:-8px;border-radius:50%;background:var(--swatch)}
 .hint{font-size:.8rem;color:var(--soft);margin-top:12px}
 .scroll{overflow-x:auto;border:1px solid var(--line);border-radius:12px;background:var(--card)}
 table{border-collapse:collapse;width:100%;font-size:.84rem}
-caption{text-align:left;padding:12px 16px 4px;color:var(--soft)}
-th,td{padding:7px 16px;text-align:right;white-space:nowrap;border-top:1px solid var(--line)}
-thead th{border-top:0;color:var(--soft);font-weight:600}
+caption{text-align:left;padding:12px 12px 4px;color:var(--soft)}
+th,td{padding:7px 12px;text-align:right;white-space:nowrap;border-top:1px solid var(--line)}
+thead th{border-top:0;white-space:normal;vertical-align:bottom;color:var(--soft);font-weight:600}
 th:first-child,td:first-child{text-align:left}
 tbody th{font-weight:560}
 .words td{text-align:left;white-space:normal;overflow-wrap:anywhere;vertical-align:top}.words th{text-align:left;vertical-align:top}
