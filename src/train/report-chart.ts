@@ -54,7 +54,7 @@ export function renderChart(chart: Chart, lastStep: number, columns: number): Ma
 ${guides.map(({ value }) => html`<path class="guide" d="M0 ${up(value)}H${WIDTH}"/>`)}${chart.curves.map((curve) => path(curve, { across, up, columns, axis }))}
 </svg>
 ${axis.ticks.map((tick) => html`<i class="y" style="top:${percent(1 - axis.place(tick))}">${label(tick, chart.unit)}</i>`)}
-${steps.ticks.map((tick) => html`<i class="x" style="left:${percent(steps.place(tick))}">${lastStep < 10_000 ? formatCount(tick) : formatShortCount(tick)}</i>`)}
+${steps.ticks.filter(Number.isInteger).map((tick) => html`<i class="x" style="left:${percent(steps.place(tick))}">${lastStep < 10_000 ? formatCount(tick) : formatShortCount(tick)}</i>`)}
 ${guides.map((guide) => html`<i class="note" style="top:${percent(1 - axis.place(guide.value))}">${guide.label}</i>`)}
 ${(chart.holes ?? []).slice(0, MOST_HOLES).map((step) => html`<i class="hole" style="left:${percent(steps.place(step))}" title="${`not a finite number at step ${step}`}">✕</i>`)}
 </div></div></figure>

@@ -85,7 +85,7 @@ function accuracyTile({ accuracy, heldOut }: RunSummary): Tile[] {
 function amountTiles({ tokens, seconds, epochs }: RunSummary): Tile[] {
   const found: Tile[] = []
   if (Number.isFinite(tokens)) {
-    const passes = Number.isFinite(epochs) ? `${formatNumber(epochs)} passes over the data` : ''
+    const passes = Number.isFinite(epochs) ? `${Number(epochs.toPrecision(3))} × over the data` : ''
     found.push({ name: 'Tokens', value: formatShortCount(tokens), more: passes })
   }
   if (Number.isFinite(seconds)) {

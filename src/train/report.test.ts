@@ -254,6 +254,10 @@ describe('writeReport', () => {
     const run = await runOf(name, fill)
     const page = await pageOf(run)
     expect(page).not.toMatch(/(left|top|width):(NaN|-?Infinity)/)
+    for (const [axis] of page.matchAll(/(<i class="x"[^>]*>[^<]*<\/i>)+/g)) {
+      const ticks = [...axis.matchAll(/>([^<]+)</g)].map(([, tick]) => tick)
+      expect(new Set(ticks).size).toBe(ticks.length)
+    }
     expect(page.includes('Nothing has been recorded yet.')).toBe(
       name === 'nothing' || name === 'a start' || name === 'evaluations that fail',
     )
