@@ -77,7 +77,8 @@ export async function countText(
     total.documents++
   }
   const words = table.words()
-  const characters = Float64Array.from(alone, (count, point) => count + forgotten[point])
+  const characters = forgotten
+  for (let point = 0; point < CODE_POINTS; point++) characters[point] += alone[point]
   for (let word = 0; word < words.count; word++) {
     countCharacters(characters, words.bytes, words.starts[word], words.starts[word + 1], words.counts[word])
   }

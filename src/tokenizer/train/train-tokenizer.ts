@@ -112,7 +112,6 @@ export async function trainTokenizer(
   })
   const read = { documents: counts.documents, bytes: counts.bytes, words: counts.words.count }
   onProgress?.({ ...reading, ...read })
-  throwIfAborted(signal)
 
   const alphabet = chooseAlphabet(counts.characters, counts.whole, {
     coverage: settings.characterCoverage,
@@ -122,6 +121,8 @@ export async function trainTokenizer(
   const totalMerges = settings.vocabSize - specials.length - alphabet.characters.length
   if (totalMerges < 0) throw tooSmall(settings, specials.length, alphabet)
   const merging = { phase: 'merging', ...read, totalMerges } as const
+  onProgress?.({ ...merging, merges: 0 })
+  throwIfAborted(signal)
   const learned = await learnMerges(counts.words, alphabet.characters, {
     merges: totalMerges,
     maxPieceLength: settings.maxPieceLength,
@@ -203,7 +204,7 @@ function assemble(special: SpecialPieces, merges: readonly string[], alphabet: A
   const first = special.front.length
   return createVocabulary('The trained tokenizer', {
     pieces: all.map(({ piece }) => piece),
-    scores: Float64Array.from(all, ({ type }, id) => (type === PIECE_TYPE.normal ? first - id : 0)),
+    scores: Float64Array.from(all, ({ type }, id) => (type === PIECE_TYPE.normal ? -(id - first) : 0)),
     types: Uint8Array.from(all, ({ type }) => type),
   })
 }
@@ -211,11 +212,11 @@ function assemble(special: SpecialPieces, merges: readonly string[], alphabet: A
 function bytesPerToken(counts: TextCounts, { characters }: Alphabet, tokensInWords: number): number {
   const pieces = new Set(characters)
   let tokens = counts.whole + tokensInWords
-  counts.alone.forEach((count, point) => {
-    if (count === 0) return
+  for (let point = 0; point < counts.alone.length; point++) {
+    if (counts.alone[point] === 0) continue
     const character = point === 0x20 ? 0x2581 : point
-    tokens += count * (pieces.has(character) ? 1 : utf8Length(character))
-  })
+    tokens += counts.alone[point] * (pieces.has(character) ? 1 : utf8Length(character))
+  }
   return tokens === 0 ? 0 : (counts.bytes - counts.forgottenBytes) / tokens
 }
 

@@ -124,12 +124,16 @@ export function createWordTable(
     add,
     size: () => count,
     shortBy: () => short,
-    words: () => ({
-      count,
-      bytes: text.subarray(0, end),
-      starts: Int32Array.from({ length: count + 1 }, (_, i) => (i < count ? records.numbers[4 * i] : end)),
-      counts: Float64Array.from({ length: count }, (_, i) => records.counts[2 * i + 1]),
-    }),
+    words() {
+      const starts = new Int32Array(count + 1)
+      const counts = new Float64Array(count)
+      for (let word = 0; word < count; word++) {
+        starts[word] = records.numbers[4 * word]
+        counts[word] = records.counts[2 * word + 1]
+      }
+      starts[count] = end
+      return { count, bytes: text.subarray(0, end), starts, counts }
+    },
   }
 }
 
@@ -163,7 +167,9 @@ function hashesByWord(slots: Int32Array, count: number): Int32Array {
 
 /** The smallest count that at least half of the words do not exceed. */
 function medianCount(counts: Float64Array, count: number): number {
-  return Float64Array.from({ length: count }, (_, i) => counts[2 * i + 1]).sort()[count >> 1]
+  const sorted = new Float64Array(count)
+  for (let word = 0; word < count; word++) sorted[word] = counts[2 * word + 1]
+  return sorted.sort()[count >> 1]
 }
 
 function widened(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
