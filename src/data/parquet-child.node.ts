@@ -171,7 +171,7 @@ async function decodeFrom(
     compressors,
     useOffsetIndex: true,
     geoparquet: false,
-    parsers: { stringFromBytes },
+    parsers: { stringFromBytes, jsonFromBytes },
   })
   if (rows.length !== rowEnd - row) throw new Error(`${rows.length} rows where ${rowEnd - row} should be`)
   return rows
@@ -185,13 +185,24 @@ const compressors: Compressors = {
 }
 
 const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+/** What stands for a value that cannot be decoded: its row is refused, the others are not. */
 const NOT_UTF8 = Symbol('not UTF-8')
+const NOT_JSON = Symbol('not JSON')
 
 function stringFromBytes(bytes: Uint8Array | undefined): string | symbol | undefined {
   try {
     return bytes && decoder.decode(bytes)
   } catch {
-    return NOT_UTF8 // the row is refused, the others are not
+    return NOT_UTF8
+  }
+}
+
+function jsonFromBytes(bytes: Uint8Array | undefined): unknown {
+  const text = stringFromBytes(bytes)
+  try {
+    return typeof text === 'string' ? JSON.parse(text) : text
+  } catch {
+    return NOT_JSON
   }
 }
 
@@ -201,25 +212,28 @@ function contentOf(
   longest: number,
 ): { readonly content: FileContent; readonly bytes: number } {
   const bytes = sizeOf(row, longest)
-  if (Number.isNaN(bytes)) {
-    return { content: { fault: refuse('not UTF-8', 'bytes that are no UTF-8') }, bytes: 100 }
-  }
-  if (bytes > longest) {
-    return { content: { fault: refuse('too large', `a row of more than ${longest} bytes`) }, bytes: 100 }
-  }
-  return { content: { value: row }, bytes }
+  if (typeof bytes === 'number' && bytes <= longest) return { content: { value: row }, bytes }
+  const fault =
+    bytes === NOT_UTF8
+      ? refuse('not UTF-8', 'bytes that are no UTF-8')
+      : bytes === NOT_JSON
+        ? refuse('not JSON', 'a value that is no JSON')
+        : refuse('too large', `a row of more than ${longest} bytes`)
+  return { content: { fault }, bytes: 100 }
 }
 
-/** Bytes of a value; NaN when something in it was no UTF-8. Stops counting past `most`. */
-function sizeOf(value: unknown, most: number): number {
-  if (value === NOT_UTF8) return Number.NaN
+/** About how many bytes a value takes, or the symbol in it. Stops counting past `most`. */
+function sizeOf(value: unknown, most: number): number | symbol {
+  if (typeof value === 'symbol') return value
   if (typeof value === 'string') return value.length
   if (typeof value !== 'object' || value === null) return 8
   if (ArrayBuffer.isView(value)) return value.byteLength
   let sum = 16
   for (const part of Array.isArray(value) ? value : Object.values(value)) {
-    sum += sizeOf(part, most)
-    if (!(sum <= most)) return sum
+    const size = sizeOf(part, most)
+    if (typeof size === 'symbol') return size
+    sum += size
+    if (sum > most) break
   }
   return sum
 }

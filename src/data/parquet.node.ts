@@ -90,7 +90,7 @@ function startDecoder(path: string): Decoder {
         settle = { resolve, reject }
       })
       if (gone !== undefined) return Promise.reject(gone)
-      const seconds = Math.round(patience / 1000)
+      const seconds = patience / 1000
       const timer = setTimeout(
         () => fail(damaged(path, `a part of it was not read within ${seconds} s`)),
         patience,
