@@ -6,15 +6,19 @@ import { describe, expect, test } from 'vitest'
 import { readLines } from './lines.node.ts'
 import { readParquet } from './parquet.node.ts'
 import {
+  drain,
   errorOf,
   faultsOf,
   jsonLines,
+  type Options,
+  open,
   records,
   recordsOf,
   START,
   testDirectory,
   valuesOf,
 } from './testing/fixtures.ts'
+import type { TrainingRows } from './training-rows.ts'
 
 /** As the columns of a Parquet file with small pages and row groups. */
 function parquetOf(codec: 'SNAPPY' | 'UNCOMPRESSED' | 'GZIP' | 'ZSTD' | 'BROTLI'): Uint8Array {
@@ -69,6 +73,25 @@ describe('Parquet', () => {
       }
     },
   )
+
+  test('gives the rows that the same records give as lines, also after resuming', async () => {
+    const write = testDirectory()
+    const rowsOf = async (path: string): Promise<TrainingRows[]> => {
+      const options: Options = {
+        sources: [{ name: 'a', files: [path], kind: 'messages' }],
+        shuffleWindow: 40,
+      }
+      const first = await open(options)
+      const rows = [await first.next(0), await first.next(0)]
+      const position = first.position()
+      await first.close()
+      return [...(rows as TrainingRows[]), ...(await drain(await open({ ...options, position }), 100))]
+    }
+    const expected = await rowsOf(write('a.jsonl', jsonLines(records)))
+    expect(await rowsOf(write('a.jsonl.gz', gzipSync(jsonLines(records))))).toEqual(expected)
+    expect(await rowsOf(write('a.parquet', parquetOf('SNAPPY')))).toEqual(expected)
+    expect(expected.length).toBe(102)
+  })
 
   test('without the columns gives records that say which there are', async () => {
     const path = testDirectory()('a.parquet', parquetOf('SNAPPY'))

@@ -7,7 +7,7 @@ import type { TrainingRows } from './training-rows.ts'
 export interface RenderOptions {
   /** Learned tokens on green, the others dim; without colour learned ones stand in ⟦ ⟧. Default false. */
   readonly color?: boolean
-  /** Columns of a line. Default 100. */
+  /** Letters of a line, borders apart. Default 100. */
   readonly width?: number
 }
 
