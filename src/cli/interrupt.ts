@@ -10,6 +10,8 @@ export interface Interrupts {
   take(handler: () => void): () => void
   /** What Ctrl-C does by default. */
   interrupt(): void
+  /** What the command writes before it ends may take long: it is not hurried, except by a second Ctrl-C. */
+  neverHurry(): void
   close(): void
 }
 
@@ -19,9 +21,10 @@ const PATIENCE = 5000
 export function createInterrupts(): Interrupts {
   const controller = new AbortController()
   const handlers: (() => void)[] = []
+  let hurries = true
   const interrupt = (): void => {
     if (controller.signal.aborted) process.exit(EXIT.interrupted)
-    setTimeout(() => process.exit(EXIT.interrupted), PATIENCE).unref()
+    if (hurries) setTimeout(() => process.exit(EXIT.interrupted), PATIENCE).unref()
     // Leaves the terminal's ^C on a line of its own.
     if (process.stderr.isTTY) process.stderr.write('\n')
     controller.abort()
@@ -32,6 +35,7 @@ export function createInterrupts(): Interrupts {
   return {
     signal: controller.signal,
     interrupt,
+    neverHurry: () => void (hurries = false),
     take(handler) {
       handlers.push(handler)
       return () => {

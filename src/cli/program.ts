@@ -13,6 +13,7 @@ import { createInterrupts, type Interrupts } from './interrupt.ts'
 import { flush, guardOutput } from './output.ts'
 import { addScore } from './score.ts'
 import { addTokenize } from './tokenize.ts'
+import { addTrain } from './train.ts'
 
 /** Runs one command line (without node and script) and returns the exit code; writes to stdout and stderr. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -58,7 +59,16 @@ Examples:
   gemma generate ./gemma-2b.gguf --prompt 'The capital of France is' --max-tokens 20
   gemma inspect google/gemma-7b-it`,
     )
-  for (const add of [addGenerate, addChat, addTokenize, addScore, addInspect, addConvert, addBench]) {
+  for (const add of [
+    addGenerate,
+    addChat,
+    addTokenize,
+    addScore,
+    addInspect,
+    addConvert,
+    addTrain,
+    addBench,
+  ]) {
     add(program, interrupts)
   }
   return program

@@ -175,6 +175,39 @@ async function countBatches(
   }
 }
 
+export interface DryRun extends LoadedRecipe {
+  readonly steps: number
+  readonly plan: TrainingPlan
+}
+
+/** Everything before the first step but loading the weights, for people who want to know before they begin. */
+export async function dryRun(
+  input: RecipeInput,
+  { set, signal, onDownload }: LookOptions = {},
+  parts: TrainingParts = trainingParts,
+): Promise<DryRun> {
+  const loaded = await loadRecipe(input, set)
+  const { recipe } = loaded
+  const source = await openModelSource(recipe, { signal, onDownload })
+  try {
+    const steps = await countSteps(recipe, source, signal)
+    const plan = await planRun(recipe, source, parts)
+    const data = await openRunData(recipe, source, { signal }) // says what is wrong with the files
+    await data.close()
+    await readHeldOut(recipe, source, signal)
+    return { ...loaded, steps, plan }
+  } finally {
+    await source.close()
+  }
+}
+
+/** What looking at a run before it begins takes. */
+export interface LookOptions {
+  readonly set?: readonly string[]
+  readonly signal?: AbortSignal
+  readonly onDownload?: (bytes: number, totalBytes: number) => void
+}
+
 export interface FirstBatch {
   readonly recipe: ResolvedRecipe
   readonly source: ModelSource
@@ -184,15 +217,7 @@ export interface FirstBatch {
 /** The batch of the first step, for people to look at before they train; the source must be closed. */
 export async function firstBatch(
   input: RecipeInput,
-  {
-    set,
-    signal,
-    onDownload,
-  }: {
-    readonly set?: readonly string[]
-    readonly signal?: AbortSignal
-    readonly onDownload?: (bytes: number, totalBytes: number) => void
-  } = {},
+  { set, signal, onDownload }: LookOptions = {},
 ): Promise<FirstBatch> {
   const { recipe } = await loadRecipe(input, set)
   const source = await openModelSource(recipe, { signal, onDownload })

@@ -22,7 +22,8 @@ export type TrainEvent =
       /** As YAML, its defaults marked. */
       readonly text: string
     }
-  | { readonly kind: 'download' | 'load'; readonly bytes: number; readonly totalBytes: number }
+  | { readonly kind: 'download'; readonly bytes: number; readonly totalBytes: number }
+  | { readonly kind: 'load'; readonly bytes: number; readonly totalBytes: number }
   | {
       readonly kind: 'start'
       /** Steps that the run shall have, and those that it has had. */
