@@ -14,6 +14,7 @@ import { flush, guardOutput } from './output.ts'
 import { addScore } from './score.ts'
 import { addTokenize } from './tokenize.ts'
 import { addTrain } from './train.ts'
+import { addTrainTokenizer } from './train-tokenizer.ts'
 
 /** Runs one command line (without node and script) and returns the exit code; writes to stdout and stderr. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -67,6 +68,7 @@ Examples:
     addInspect,
     addConvert,
     addTrain,
+    addTrainTokenizer,
     addBench,
   ]) {
     add(program, interrupts)

@@ -3,9 +3,17 @@
 
 import { formatBytes, formatCount, formatSeconds, styleFor } from './style.ts'
 
+/** What a caller may know better, or add. */
+interface Known {
+  readonly rate?: number
+  readonly secondsLeft?: number
+  /** Stands where else the rate does. */
+  readonly detail?: string
+}
+
 export interface Progress {
   /** `rate` and `secondsLeft` are worked out here unless the caller knows better. */
-  update(done: number, total: number, known?: { rate?: number; secondsLeft?: number }): void
+  update(done: number, total: number, known?: Known): void
   /** A line for people above the bar. */
   say(text: string): void
   /** Takes the bar away. */
@@ -13,7 +21,7 @@ export interface Progress {
 }
 
 export interface ProgressOptions {
-  readonly unit: 'bytes' | 'tokens'
+  readonly unit: 'bytes' | 'tokens' | 'merges'
   readonly quiet?: boolean
   readonly stream?: Pick<NodeJS.WriteStream, 'isTTY' | 'columns' | 'write'>
   readonly now?: () => number
@@ -46,7 +54,7 @@ export function createProgress(label: string, options: ProgressOptions): Progres
       visible = true
       const rate = known.rate ?? ((done - first) / (time - start)) * 1000
       const left = known.secondsLeft ?? (rate > 0 ? (total - done) / rate : undefined)
-      const line = progressLine({ label, unit, done, total, rate, secondsLeft: left })
+      const line = progressLine({ label, unit, done, total, rate, secondsLeft: left, detail: known.detail })
       const width = (stream.columns || 80) - 1
       stream.write(`\r${style.dim(line.slice(0, width))}\u001b[K`)
     },
@@ -60,22 +68,24 @@ export function createProgress(label: string, options: ProgressOptions): Progres
 
 interface State {
   readonly label: string
-  readonly unit: 'bytes' | 'tokens'
+  readonly unit: 'bytes' | 'tokens' | 'merges'
   readonly done: number
   readonly total: number
   readonly rate: number
   readonly secondsLeft: number | undefined
+  readonly detail?: string
 }
 
-export function progressLine({ label, unit, done, total, rate, secondsLeft }: State): string {
+export function progressLine({ label, unit, done, total, rate, secondsLeft, detail }: State): string {
   const count = unit === 'bytes' ? formatBytes : formatCount
-  const speed = unit === 'bytes' ? formatBytes(rate) : `${formatCount(Math.round(rate))} tokens`
+  const speed = unit === 'bytes' ? formatBytes(rate) : `${formatCount(Math.round(rate))} ${unit}`
   const share = total > 0 ? Math.min(1, done / total) : 0
   const full = Math.round(share * CELLS)
   const bar = '█'.repeat(full) + '░'.repeat(CELLS - full)
   const percent = `${Math.floor(share * 100)} %`.padStart(5)
   const parts = [`${label} ${bar} ${percent}`, `${count(done)} of ${count(total)}`]
-  if (rate > 0) parts.push(`${speed}/s`)
+  if (detail !== undefined) parts.push(detail)
+  else if (rate > 0) parts.push(`${speed}/s`)
   if (secondsLeft !== undefined && Number.isFinite(secondsLeft))
     parts.push(`${formatSeconds(secondsLeft)} left`)
   return parts.join('  ')

@@ -31,7 +31,7 @@ export async function checkTokenizerTarget(
       throw new GemmaError(
         'file',
         `${join(directory, taken)} exists.`,
-        'Choose another directory, or replace the files with --force (option force).',
+        'Choose another directory, or replace the files (force).',
       )
     }
   }
