@@ -147,9 +147,54 @@ function vector(args: usize, worker: i32, workers: i32, dtype: i32): void {
 /** args: x, weights, out, capacity of rows, columns, rows of the weight, dtype, scratch, its bytes per worker */
 export function linearVector(args: usize, worker: i32, workers: i32): void {
   const dtype = integer(args, 6)
-  if (dtype == F32) vector(args, worker, workers, 0)
+  const columns = integer(args, 4)
+  if (dtype == F32 && columns < 32 && (columns & 3) == 0) shortRows(args, worker, workers)
+  else if (dtype == F32) vector(args, worker, workers, 0)
   else if (dtype == BF16) vectorBf16(args, worker, workers)
   else vector(args, worker, workers, 2)
+}
+
+/**
+ * Rows of a few values, as adapters have: four at a time, so that their sums become one vector. The sums are added
+ * in the order of rowProduct, so that a row has the same bits wherever a worker's share begins.
+ */
+function shortRows(args: usize, worker: i32, workers: i32): void {
+  const x = pointer(args, 0)
+  const weights = pointer(args, 1)
+  const out = pointer(args, 2)
+  const columns = integer(args, 4)
+  const count = integer(args, 5)
+  const rowBytes = <usize>columns << 2
+  const end = share(count, worker + 1, workers)
+  let row = share(count, worker, workers)
+  let w = weights + <usize>row * rowBytes
+  for (; row + 4 <= end; row += 4) {
+    let a = f32x4.splat(0)
+    let b = f32x4.splat(0)
+    let c = f32x4.splat(0)
+    let d = f32x4.splat(0)
+    const w1 = w + rowBytes
+    const w2 = w1 + rowBytes
+    const w3 = w2 + rowBytes
+    for (let i: usize = 0; i < rowBytes; i += 16) {
+      const v = v128.load(x + i)
+      a = madd(v128.load(w + i), v, a)
+      b = madd(v128.load(w1 + i), v, b)
+      c = madd(v128.load(w2 + i), v, c)
+      d = madd(v128.load(w3 + i), v, d)
+    }
+    const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 2, 6), v128.shuffle<f32>(a, b, 1, 5, 3, 7))
+    const cd = f32x4.add(v128.shuffle<f32>(c, d, 0, 4, 2, 6), v128.shuffle<f32>(c, d, 1, 5, 3, 7))
+    const low = v128.shuffle<f32>(ab, cd, 0, 1, 4, 5)
+    const high = v128.shuffle<f32>(ab, cd, 2, 3, 6, 7)
+    v128.store(out + (<usize>row << 2), f32x4.add(low, high))
+    w = w3 + rowBytes
+  }
+  const none = f32x4.splat(0) // the masks of f16, which f32 rows do not use
+  for (; row < end; row++) {
+    store<f32>(out + (<usize>row << 2), rowProduct(x, w, columns, 0, none, none))
+    w += rowBytes
+  }
 }
 
 function vectorBf16(args: usize, worker: i32, workers: i32): void {

@@ -1,11 +1,21 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Dtype, isPacked } from '../../graph/dtype.ts'
-import { createTape } from '../../graph/tape.ts'
+import { createTape, elementCount, keep, persistentTensor } from '../../graph/tape.ts'
 import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
 import { blockSizes, encodedBytes, fitsBlocks } from '../../weights/encodings.ts'
+import { embed } from '../embed/embed.ts'
 import { last } from '../last/last.ts'
-import { expectSame, INLINE, input, type OpCase, runOf, VARIANTS, weight } from '../testing/harness.ts'
+import {
+  expectSame,
+  INLINE,
+  input,
+  type OpCase,
+  runOf,
+  VARIANTS,
+  wasmFor,
+  weight,
+} from '../testing/harness.ts'
 import { normals, randomStored, seeded, storedTensor, storedValues } from '../testing/stored.ts'
 import { linear, roundToBlocks } from './linear.ts'
 
@@ -53,6 +63,32 @@ function linearCase({ dtype, stored, rows, capacity = rows, slice, ...more }: Pr
 function uncancelled(x: Float32Array, columns: number): number {
   return x.reduce((a, b) => Math.max(a, Math.abs(b)), 0) * 0.05 * Math.sqrt(columns)
 }
+
+test('short float32 rows have the same bits wherever a worker’s share of them begins', async () => {
+  const pairs = [4, 8, 12, 16, 28].map((columns) => ({
+    table: persistentTensor('weight', 'table', [1, columns], 'f32'),
+    up: persistentTensor('weight', 'up', [37, columns], 'f32'),
+  }))
+  const tensors = pairs.flatMap(({ table, up }) => [table, up])
+  const outputs: Float32Array[][] = []
+  for (const variant of VARIANTS.filter(
+    ({ split, integers, build }) => !split && !integers && build === 'auto',
+  )) {
+    const backend = await wasmFor(variant, tensors, new Map())
+    for (const tensor of tensors) {
+      const values = normals(elementCount(tensor.shape), tensor.shape[0]!)
+      await backend.load(tensor, storedValues('F32', tensor.shape, values))
+    }
+    const tape = createTape(1)
+    const products = pairs.map(({ table, up }) => keep(tape, linear(tape, embed(tape, table, 1), up)))
+    const plan = backend.compile(tape)
+    await backend.run(plan, runOf(1))
+    outputs.push(products.map((product) => backend.read(plan, product, 1)))
+    await backend.dispose()
+  }
+  expect(outputs).toHaveLength(3)
+  for (const output of outputs) expect(output).toEqual(outputs[0])
+})
 
 describe.each(FORMS)('linear, %s weights', (dtype, encoding) => {
   // Rows of a block format are whole blocks; ragged columns come below.
