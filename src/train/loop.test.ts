@@ -147,6 +147,18 @@ describe('first weights', () => {
     await embedding.readRows(17, part)
     expect(new Float32Array(part.buffer)).toEqual(values.slice(170, 200))
     expect((await readFloats(weights.get('model.norm.weight')!)).every((value) => value === 0)).toBe(true)
+    const fanIn = initialWeights(config, { seed: 3, range: 'fan-in' })
+    const [narrow, wide] = ['up', 'down'].map((kind) => `model.layers.0.mlp.${kind}_proj.weight`)
+    for (const [name, columns] of [
+      [narrow!, 10],
+      [wide!, 16],
+    ] as const) {
+      const [scaled, plain] = [await readFloats(fanIn.get(name)!), await readFloats(weights.get(name)!)]
+      const factor = 1 / Math.sqrt(columns) / 0.02
+      scaled.forEach((value, i) => {
+        expect(value / plain[i]!).toBeCloseTo(factor, 3)
+      })
+    }
     const [first, other] = [3, 4].map((seed) => initialWeights(config, { seed, range: 0.02 }))
     const name = 'model.layers.0.mlp.up_proj.weight'
     expect(await readFloats(first!.get(name)!)).not.toEqual(await readFloats(other!.get(name)!))

@@ -55,7 +55,7 @@ export async function openModelSource(
 async function newModel({ model, seed }: ResolvedRecipe): Promise<ModelSource> {
   const tokenizerFiles = await openTokenizerFiles(model.tokenizer!)
   const shape = miniatureSizes.find(({ name }) => name === model.shape)?.config
-  const given = { ...(shape ?? model.config), initializer_range: model.initializerRange }
+  const given = { ...(shape ?? model.config) }
   const tokenizer = createTokenizer(tokenizerFiles, { template: templateFor(given) })
   const { bosId, eosId, padId } = tokenizer
   // The ids are the tokenizer's to say.

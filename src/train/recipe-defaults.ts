@@ -49,7 +49,8 @@ function fillRecipe(recipe: Recipe): ResolvedRecipe {
     stage,
     seed: recipe.seed ?? 0,
     output: recipe.output,
-    model: withoutUndefined({ ...model, initializerRange: initializerRange(recipe) }),
+    model:
+      model.from === undefined ? { ...model, initializerRange: model.initializerRange ?? 'fan-in' } : model,
     data: fillData(recipe),
     batch: fillBatch(recipe.batch ?? {}, pretrain, contextLength, shape?.tokensPerBatch),
     contextLength,
@@ -80,13 +81,6 @@ function defaultContext({ model }: Recipe): number {
   const size = miniatureSizes.find(({ name }) => name === model.shape)
   const most = size?.config.max_position_embeddings ?? model.config?.max_position_embeddings
   return Number.isSafeInteger(most) ? Math.min(most as number, DEFAULT_CONTEXT) : DEFAULT_CONTEXT
-}
-
-/** GemmaConfig's own default in transformers is 0.02 too. */
-function initializerRange({ model }: Recipe): number | undefined {
-  if (model.from !== undefined) return undefined
-  const configured = model.config?.initializer_range
-  return model.initializerRange ?? (typeof configured === 'number' && configured > 0 ? configured : 0.02)
 }
 
 function defaultRate({ stage, lora }: Recipe, ofShape: number | undefined): number {

@@ -68,12 +68,15 @@ const source = group({
 })
 const sources = z.array(source, 'a list of sources').min(1, 'at least one source')
 
+const RANGE = 'fan-in or a number above 0, at most 10'
+const deviation = z.number(RANGE).gt(0, RANGE).max(10, RANGE)
+
 const model = group({
   from: text.optional(),
   shape: choice('nano', 'micro', 'mini').optional(),
   config: z.record(z.string(), z.unknown(), 'the keys of a config.json').optional(),
   tokenizer: text.optional(),
-  initializerRange: z.number('a number above 0').gt(0, 'a number above 0').max(10, 'at most 10').optional(),
+  initializerRange: z.union([z.literal('fan-in'), deviation], RANGE).optional(),
 })
 
 const data = group({

@@ -99,6 +99,11 @@ describe('what is wrong is named with its line', () => {
       pretrain.replace('weight: 2', 'columns: {txt: body}'),
       'R:11: data.sources[1].columns.txt is no key. Did you mean text?',
     ],
+    [
+      'either of two kinds',
+      pretrain.replace('shape: nano', 'shape: nano\n  initializerRange: -1'),
+      'R:5: model.initializerRange is -1, expected fan-in or a number above 0, at most 10.',
+    ],
     ['choice', withLine('saveDtype: f16'), 'R:13: saveDtype is "f16", expected one of f32, bf16.'],
     [
       'lora target',
@@ -247,7 +252,7 @@ describe('defaults', () => {
       stage: 'pretrain',
       seed: 0,
       output: 'runs/nano',
-      model: { shape: 'nano', tokenizer: 'tokenizer.model', initializerRange: 0.02 },
+      model: { shape: 'nano', tokenizer: 'tokenizer.model', initializerRange: 'fan-in' },
       data: {
         sources: [
           { name: 'source-1', files: ['web/*.jsonl'], weight: 1 },

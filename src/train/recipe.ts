@@ -55,8 +55,8 @@ export interface RecipeModel {
   readonly config?: Readonly<Record<string, unknown>>
   /** tokenizer.model, tokenizer.json or a directory with one of them. Needed for a new model. */
   readonly tokenizer?: string
-  /** Standard deviation of a new model's first weights. Default: the configuration's, else 0.02. */
-  readonly initializerRange?: number
+  /** Standard deviation of a new model's first weights; 'fan-in', the default, is 1 / √columns of each matrix. */
+  readonly initializerRange?: number | 'fan-in'
 }
 
 /** Sources, mixture and form of the documents: what openTrainingData takes, and what the loss is measured on. */
