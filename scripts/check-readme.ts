@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url'
 import { DEFAULT_CONTEXT, dtypeFor, memoryNeeded, WORKING_BYTES } from '../src/generate/load-model.ts'
 import { parseConfig } from '../src/model/config.ts'
 import { modelSizes } from '../src/model/configs.ts'
+import { configIn, writeTestAdapter } from '../src/weights/testing/adapter-files.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const readme = join(root, 'README.md')
@@ -56,10 +57,11 @@ function blocks(text: string, language: string): string[] {
 }
 
 /** A folder in the checkout, so that 'gemma-ts' resolves to it, with the files that examples name. */
-function prepare(): { folder: string; env: NodeJS.ProcessEnv } {
+async function prepare(): Promise<{ folder: string; env: NodeJS.ProcessEnv }> {
   mkdirSync(join(root, '.scratch'), { recursive: true })
   const folder = mkdtempSync(join(root, '.scratch', 'readme-'))
   symlinkSync(gguf, join(folder, 'gemma-2b.gguf'))
+  await writeTestAdapter(join(folder, 'my-adapter'), await configIn(model))
   const programs = join(folder, 'bin')
   mkdirSync(programs)
   const gemma = join(programs, 'gemma')
@@ -88,7 +90,7 @@ let failed = text.match(marked)?.[0] === table ? 0 : 1
 if (failed > 0)
   process.stderr.write('README.md: the memory table is not what the library computes (--write)\n')
 
-const { folder, env } = prepare()
+const { folder, env } = await prepare()
 try {
   // An example that catches its errors would end well without them being noticed: it must have printed something.
   const attempt = (title: string, command: string, args: readonly string[], prints: boolean): void => {

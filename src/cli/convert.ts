@@ -46,7 +46,11 @@ export function addConvert(program: Command, interrupts: Interrupts): void {
         'gguf',
       ]),
     )
-    .option('--merge <adapter>', `add an adapter, one after the other: ${ADAPTER_HELP}`, repeated)
+    .option(
+      '--merge <adapter>',
+      `add an adapter to the weights; may be given several times: ${ADAPTER_HELP}`,
+      repeated,
+    )
     .option('--merge-onto-quantised', 'merge even into weights that are stored in 8 bits or fewer')
     .option('--force', 'replace a file that exists')
     .option('-q, --quiet', 'no progress')

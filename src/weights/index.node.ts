@@ -4,6 +4,7 @@
 export { type GgufEntry, writeGguf } from './gguf-writer.node.ts'
 export * from './index.ts'
 export { openCheckpoint } from './open.node.ts'
+export { type AdapterTensor, openAdapter, type WriteAdapterOptions, writeAdapter } from './peft.node.ts'
 export { writeSafetensors, writeShards } from './safetensors-writer.node.ts'
 export {
   convertCheckpoint,

@@ -2,7 +2,14 @@
 // Source, in Node and in the browser. What needs a file system is in index.node.ts (gemma-ts/weights/node).
 
 export { blobSource, bytesSource } from './bytes-source.ts'
-export type { Checkpoint, Encoding, StoredTensor, TokenizerFiles } from './checkpoint.ts'
+export type {
+  Checkpoint,
+  Encoding,
+  StoredAdapter,
+  StoredAdapterLayer,
+  StoredTensor,
+  TokenizerFiles,
+} from './checkpoint.ts'
 export {
   type Contents,
   ggufContents,
@@ -21,5 +28,7 @@ export {
   type WritableEncoding,
 } from './encodings.ts'
 export { type GgufHeader, type GgufTensor, type GgufValue, readGguf } from './gguf.ts'
+export { type Merged, type MergeOptions, type MergeReport, mergeAdapters } from './merge-adapters.ts'
+export { type AdapterSettings, readPeft } from './peft.ts'
 export { readSafetensors, type SafetensorsEntry, type SafetensorsHeader } from './safetensors.ts'
 export { readBytes, type Source } from './source.ts'
