@@ -44,7 +44,7 @@ beforeAll(async () => {
 })
 afterAll(() => rm(scratch, { recursive: true, force: true }))
 
-describe('gemma train', () => {
+describe.concurrent('gemma train', () => {
   test('trains, says where the model is, and the model generates', async () => {
     const { code, stdout, stderr } = await runCli(['train', recipe])
     expect(stderr).toContain('seed: 0 # default')

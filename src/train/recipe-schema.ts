@@ -231,7 +231,7 @@ export function shown(value: unknown): string {
 }
 
 /** The keys that may stand in the group at a path. */
-function keysAt(path: readonly (string | number)[]): string[] {
+export function keysAt(path: readonly (string | number)[]): string[] {
   let schema: unknown = recipe
   for (const part of path) {
     schema = unwrapped(schema)

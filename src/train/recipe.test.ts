@@ -1,8 +1,9 @@
 // Recipes: what is refused, with which words and at which line; what is filled in; single values set from outside.
 
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
@@ -12,7 +13,7 @@ import { miniatureSizes } from '../model/configs.ts'
 import { parameterCounts } from '../model/parameters.ts'
 import { resolveRecipe } from './recipe-defaults.ts'
 import { formatRecipe, readRecipe, writeRecipe } from './recipe-file.node.ts'
-import { checkRecipe, nearestOf } from './recipe-schema.ts'
+import { checkRecipe, keysAt, nearestOf } from './recipe-schema.ts'
 
 let scratch: string
 beforeAll(async () => {
@@ -401,6 +402,34 @@ describe('hostile files', () => {
         for (const { message } of checked.faults) expect(message).toMatch(/\S+\.$/)
       }),
     )
+  })
+})
+
+describe('examples/recipes', () => {
+  const folder = fileURLToPath(new URL('../../examples/recipes', import.meta.url))
+
+  test('every recipe is sound', async () => {
+    const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml'))
+    expect(names.length).toBeGreaterThan(2)
+    for (const name of names) await readRecipe(join(folder, name))
+  })
+
+  test('the README tells of every key', async () => {
+    const text = await readFile(join(folder, 'README.md'), 'utf8')
+    const cells = [...text.matchAll(/^\| (`.*?) \|/gm)].map((match) => match[1]!)
+    // `optimizer.beta1`, `.beta2` stands for `optimizer.beta2` too.
+    const told = cells.flatMap((cell) => {
+      const keys = [...cell.matchAll(/`([^`]+)`/g)].map((match) => match[1]!)
+      const group = keys[0]!.slice(0, keys[0]!.lastIndexOf('.'))
+      return keys.map((key) => (key.startsWith('.') ? group + key : key))
+    })
+    const groups = ['model', 'data', 'batch', 'optimizer', 'schedule', 'lora', 'checkpoint']
+    const keys = keysAt([]).filter((key) => !groups.includes(key) || key === 'lora')
+    keys.push(...groups.flatMap((group) => keysAt([group]).map((key) => `${group}.${key}`)))
+    keys.push(...keysAt(['data', 'sources', 0]).map((key) => `data.sources[].${key}`))
+    for (const key of keys.filter((name) => name !== 'data.sources' && name !== 'optimizer')) {
+      expect(told, key).toContain(key)
+    }
   })
 })
 
