@@ -153,6 +153,7 @@ describe('conversations', () => {
         })
         expect(learned).toEqual(expected)
       }),
+      { numRuns: 60 },
     )
   })
 

@@ -88,7 +88,7 @@ describe('a run', () => {
         const expected = letters.length + '<bos>'.length + '<eos>'.length
         expect([...content.replaceAll(/[⟦⟧]/g, '')].length).toBe(expected - brackets(letters))
       }),
-      { numRuns: 300 },
+      { numRuns: 100 },
     )
   })
 })

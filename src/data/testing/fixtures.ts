@@ -98,3 +98,20 @@ export async function errorOf(run: () => Promise<unknown> | unknown): Promise<Ge
   }
   throw new Error('expected an error')
 }
+
+/** Documents of given lengths that differ from each other: [<bos>, number in two digits, zeros]. */
+export function tokenRecords(lengths: readonly number[], first = 0): { tokens: number[] }[] {
+  return lengths.map((length, i) => {
+    const tokens = new Array<number>(length).fill(9)
+    ;[tokens[0], tokens[1], tokens[2]] = [2, 10 + Math.floor((first + i) / 900), 10 + ((first + i) % 900)]
+    return { tokens }
+  })
+}
+
+/** Lengths that look like a corpus's: many short ones, some long. */
+export function someLengths(count: number, longest: number): number[] {
+  return Array.from(
+    { length: count },
+    (_, i) => 3 + Math.floor((((i * 7919) % 1000) ** 2 / 1e6) * (longest - 2)),
+  )
+}
