@@ -288,6 +288,11 @@ describe('one process trains in a directory', () => {
     expect(await readdir(run)).toEqual([])
   })
 
+  test('a file is no run directory', async () => {
+    await writeFile(join(scratch, 'file'), '')
+    await expect(lockRun(join(scratch, 'file'))).rejects.toThrow(/file is a file, not a directory/)
+  })
+
   test('the lock of a process that is gone counts for nothing', async () => {
     const run = join(scratch, 'stale')
     const child = spawn(process.execPath, ['-e', ''])

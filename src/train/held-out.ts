@@ -2,6 +2,7 @@
 
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
+import { breathe } from './breathe.ts'
 import type { EvaluationRecord } from './metrics.ts'
 import type { RunLoss, TrainingModel } from './training-model.ts'
 
@@ -13,6 +14,7 @@ export async function evaluateRows(
 ): Promise<RunLoss> {
   const total = { loss: 0, targets: 0, correct: 0 }
   for (const run of runs) {
+    await breathe()
     const { loss, targets, correct } = await model.evaluate(run, { signal })
     total.loss += loss
     total.targets += targets

@@ -317,6 +317,12 @@ describe('ends', () => {
     expect(saves.at(-1)!.state.step).toBe(end!.step)
   })
 
+  test('no data at all', async () => {
+    const { error, saves } = await run(fakeModel(), fakeData(1, { runs: 0 }))
+    expect(error).toMatchObject({ code: 'data', message: expect.stringMatching(/^The sources hold nothing/) })
+    expect(saves).toEqual([])
+  })
+
   test('a loss that is no number: the batch is kept, no checkpoint is written', async () => {
     const recipe = recipeOf({ checkpoint: { everySteps: 1 } })
     const failed: unknown[] = []

@@ -5,6 +5,7 @@
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError, throwIfAborted } from '../error.ts'
 import { type Batch, collectBatch } from './batch.ts'
+import { breathe } from './breathe.ts'
 import type { EvaluationRecord, StepRecord } from './metrics.ts'
 import type { ResolvedRecipe } from './recipe.ts'
 import { learningRateAt } from './schedule.ts'
@@ -77,6 +78,7 @@ export async function runLoop(options: LoopOptions): Promise<RunState> {
       const start = now()
       const taken = await takeStep(options, state)
       if (taken === undefined) {
+        if (state.step === 0) throw noData()
         sayDataEnded(options, state.step)
         break
       }
@@ -123,6 +125,7 @@ async function takeStep(options: LoopOptions, before: RunState): Promise<TakenSt
   }
   let correct = 0
   for (const [i, run] of batch.runs.entries()) {
+    await breathe()
     const seed = derivedSeed(recipe.seed, 'dropout', step, i)
     const result = await model.accumulate(run, { scale: 1 / batch.targets, seed, signal })
     runLosses.push(result.loss)
@@ -181,6 +184,14 @@ function sum(values: readonly number[]): number {
 
 function sayDataEnded({ steps, onNote }: LoopOptions, step: number): void {
   onNote(`The data ended after step ${step} of ${steps}; what was learned until then is kept.`)
+}
+
+function noData(): GemmaError {
+  return new GemmaError(
+    'data',
+    'The sources hold nothing to train on.',
+    'Look at what was left out and why; too short a contextLength drops conversations.',
+  )
 }
 
 function nothingToLearn(step: number, { runs, documents }: Batch): GemmaError {

@@ -2,7 +2,7 @@
 // many steps there will be, and whether memory and disk suffice. Training, --dry-run and --show-batch begin here. Node only.
 
 import { statfs } from 'node:fs/promises'
-import { availableParallelism } from 'node:os'
+import { availableParallelism, totalmem } from 'node:os'
 import { dirname, resolve } from 'node:path'
 import { openTrainingData, readAll } from '../data/open.node.ts'
 import type { DataPosition, TrainingData, TrainingDataOptions } from '../data/training-data.ts'
@@ -34,7 +34,11 @@ export interface TrainingParts {
 export const trainingParts: TrainingParts = {
   createModel: createTrainingModel,
   estimateMemory: estimateTrainingMemory,
-  memoryBudget,
+  memoryBudget() {
+    const limit = process.constrainedMemory?.() ?? 0 // of a container: 0, or more than there is, where there is none
+    const isLimited = limit > 0 && limit < totalmem()
+    return isLimited ? Math.min(memoryBudget(), process.availableMemory()) : memoryBudget()
+  },
 }
 
 export interface LoadedRecipe {

@@ -34,6 +34,9 @@ export async function lockRun(run: string): Promise<() => Promise<void>> {
       await rm(aside, { force: true })
     }
   } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') {
+      throw new GemmaError('file', `${run} is a file, not a directory.`, 'Choose another output.')
+    }
     throw cause instanceof GemmaError ? cause : fileError(path, cause)
   }
   own.add(path)

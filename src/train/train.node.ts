@@ -92,6 +92,7 @@ export async function trainRecipe(
       tell({ kind: 'download', bytes, totalBytes })
     const source = await openModelSource(recipe, { signal, onDownload })
     try {
+      sayIfRounded(source, recipe, tell)
       const steps = await stepsOf(recipe, source, found, tell, signal)
       const existing = (await listCheckpoints(checkpointsOf(recipe))).length
       const plan = await planRun(recipe, source, parts, existing)
@@ -119,6 +120,17 @@ async function findRun(recipe: ResolvedRecipe, tell: Session['tell']): Promise<S
     tell({ kind: 'note', text: `Going on with other values of ${changed.join(', ')}.` })
   }
   return { ...found, state }
+}
+
+/** Training all weights of a model that was rounded to 8 or 4 bits begins with what the rounding left. */
+function sayIfRounded(
+  { encoding }: ModelSource,
+  { lora, model }: ResolvedRecipe,
+  tell: Session['tell'],
+): void {
+  if (lora !== undefined || ['F32', 'F16', 'BF16'].includes(encoding)) return
+  const text = `${model.from} is stored in ${encoding}: training goes on from its rounded values. The original would be better.`
+  tell({ kind: 'note', text })
 }
 
 async function stepsOf(

@@ -257,6 +257,21 @@ describe('going on', () => {
     expect(marker.result).toMatchObject(JSON.parse(JSON.stringify(figures)))
   })
 
+  test('after a stop before the first step', async () => {
+    const whole = await fakeRecipe(directory)
+    await run(whole)
+    const recipe = { ...whole, output: join(directory, 'stopped') }
+    const controller = new AbortController()
+    const onProgress = ({ kind }: TrainEvent): void => {
+      if (kind === 'evaluation') controller.abort()
+    }
+    const stopped = await run(recipe, { signal: controller.signal, onProgress })
+    expect(stopped.error).toMatchObject({ code: 'aborted' })
+    await run(recipe)
+    expect(await weightsIn(recipe.output)).toEqual(await weightsIn(whole.output))
+    expect(await curve(recipe.output)).toEqual(await curve(whole.output))
+  })
+
   test('a damaged checkpoint costs the steps since the one before', async () => {
     const whole = await fakeRecipe(directory)
     await run(whole)
