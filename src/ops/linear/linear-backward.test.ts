@@ -1,10 +1,20 @@
-import { describe, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import type { Dtype } from '../../graph/dtype.ts'
 import { record } from '../../graph/tape.ts'
-import type { Encoding } from '../../weights/checkpoint.ts'
+import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
 import { fitsBlocks } from '../../weights/encodings.ts'
-import { expectSame, input, type OpCase, runOf, state, VARIANTS, weight } from '../testing/harness.ts'
-import { normals, randomStored } from '../testing/stored.ts'
+import {
+  expectSame,
+  input,
+  type OpCase,
+  recordCase,
+  runOf,
+  state,
+  VARIANTS,
+  wasmFor,
+  weight,
+} from '../testing/harness.ts'
+import { normals, randomStored, seeded, storedValues } from '../testing/stored.ts'
 import { exactLinearOp, linearInputGradientOp, linearWeightGradientOp } from './linear-backward.ts'
 
 /** Each dtype with an encoding that comes into it without rounding. */
@@ -34,9 +44,9 @@ function describeSizes({ rows, columns, count, from = 0 }: Sizes): string {
 }
 
 /** The forward product and the gradient of its input, without and with a base, on one tape. */
-function productCase(dtype: Dtype, encoding: Encoding, sizes: Sizes): OpCase {
+function productCase(dtype: Dtype, encoding: Encoding, sizes: Sizes, stored?: StoredTensor): OpCase {
   const { rows, columns, count, from = 0, height = from + count, capacity = rows, runs = [rows] } = sizes
-  const w = weight(dtype, randomStored(encoding, height, columns, height + columns))
+  const w = weight(dtype, stored ?? randomStored(encoding, height, columns, height + columns))
   const x = input(columns, normals(rows * columns, rows + columns))
   const dy = input(count, normals(rows * count, rows + count))
   return {
@@ -83,26 +93,51 @@ function weightGradientCase(sizes: Sizes): OpCase {
   }
 }
 
-describe.each(FORMS)('products of training, %s weights', (dtype, encoding) => {
-  const columnSizes = [1, 32, 33, 96, 130].filter((n) => fitsBlocks(encoding, n))
+// The cases of all dtypes share one backend for each form: making one takes longer than most cases.
+const UNDIVIDED = VARIANTS.filter(({ split }) => !split)
 
-  test('every raggedness', () =>
+describe('products of training', () => {
+  test('every raggedness, every dtype', () =>
     expectSame(
-      columnSizes.flatMap((columns) =>
-        [1, 3, 5, 100].flatMap((rows) =>
-          [3, 8, 24, 100].map((count) => productCase(dtype, encoding, { rows, columns, count })),
-        ),
+      FORMS.flatMap(([dtype, encoding]) =>
+        [1, 32, 33, 96, 130]
+          .filter((columns) => fitsBlocks(encoding, columns))
+          .flatMap((columns) =>
+            [1, 3, 5, 100].flatMap((rows) =>
+              [3, 8, 24, 100].map((count) => productCase(dtype, encoding, { rows, columns, count })),
+            ),
+          ),
       ),
-      VARIANTS.filter(({ split }) => !split),
+      UNDIVIDED,
     ))
 
   test('slices, and fewer valid rows than there is room for', () =>
     expectSame(
-      [
-        { rows: 5, columns: 96, count: 24, from: 8, height: 40 },
-        { rows: 5, columns: 64, count: 9, from: 40, height: 50 },
-        { rows: 7, columns: 32, count: 24, from: 16, capacity: 12, runs: [7, 1, 0, 4] },
-      ].map((sizes) => productCase(dtype, encoding, sizes)),
+      FORMS.flatMap(([dtype, encoding]) =>
+        [
+          { rows: 5, columns: 96, count: 24, from: 8, height: 40 },
+          { rows: 5, columns: 64, count: 9, from: 40, height: 50 },
+          { rows: 7, columns: 32, count: 24, from: 16, capacity: 12, runs: [7, 1, 0, 4] },
+        ].map((sizes) => productCase(dtype, encoding, sizes)),
+      ),
+    ))
+
+  test('more steps and columns than one block holds', () =>
+    expectSame(
+      FORMS.map(([dtype, encoding]) =>
+        productCase(dtype, encoding, { rows: 13, columns: 608, count: 299, from: 16 }),
+      ),
+      UNDIVIDED,
+    ))
+
+  test('integer weights whose rows end inside a block', () =>
+    expectSame(
+      (['int8', 'int8row', 'int4'] as const).flatMap((dtype) =>
+        [1, 5, 31, 33, 50, 100].map((columns) =>
+          productCase(dtype, 'F32', { rows: 6, columns, count: 11 }, representable(dtype, 11, columns)),
+        ),
+      ),
+      UNDIVIDED,
     ))
 })
 
@@ -114,7 +149,7 @@ describe('the gradient of a weight', () => {
           [3, 8, 24, 100].map((count) => weightGradientCase({ rows, columns, count })),
         ),
       ),
-      VARIANTS.filter(({ split }) => !split),
+      UNDIVIDED,
     ))
 
   test('slices, and fewer valid rows than there is room for', () =>
@@ -123,4 +158,57 @@ describe('the gradient of a weight', () => {
       weightGradientCase({ rows: 5, columns: 65, count: 9, from: 40, height: 50 }),
       weightGradientCase({ rows: 7, columns: 33, count: 24, from: 16, capacity: 12, runs: [7, 1, 0, 4] }),
     ]))
+
+  test('more rows and columns than one block holds', () =>
+    expectSame(
+      [
+        weightGradientCase({ rows: 300, columns: 420, count: 60, runs: [300] }),
+        weightGradientCase({ rows: 9, columns: 1030, count: 100 }),
+      ],
+      UNDIVIDED,
+    ))
 })
+
+test.each(['relaxed', 'baseline'] as const)(
+  'as many workers as there are, the same numbers: %s',
+  async (build) => {
+    const sizes = { rows: 300, columns: 192, count: 104 }
+    const product = productCase('int8', 'Q8_0', sizes)
+    const gradient = weightGradientCase(sizes)
+    const tensors = [product, gradient].flatMap(({ weights = [], states = [] }) =>
+      [...weights, ...states].map(([tensor]) => tensor),
+    )
+    const results: Float32Array[][] = []
+    for (const threads of [0, 5]) {
+      const backend = await wasmFor({ name: '', threads, build }, tensors, new Map(), true)
+      try {
+        for (const [tensor, stored] of [...product.weights!, ...gradient.weights!])
+          await backend.load(tensor, stored)
+        const tape = recordCase(product)
+        const plans = [backend.compile(tape), backend.compile(recordCase(gradient))] as const
+        const [sum, first] = gradient.states![0]!
+        // A plan begins with trials of one worker, two, four and all.
+        for (let run = 0; run < 4; run++) {
+          backend.put(sum, first)
+          for (const plan of plans) await backend.run(plan, runOf(sizes.rows))
+          const made = tape.steps.flatMap(({ outputs }) => outputs)
+          results.push([...made.map((one) => backend.read(plans[0], one, sizes.rows)), backend.fetch(sum)])
+        }
+      } finally {
+        await backend.dispose()
+      }
+    }
+    for (const result of results.slice(1)) expect(result).toEqual(results[0])
+  },
+)
+
+/** Values that an integer dtype holds exactly: whole multiples of one scale, its extreme in every block. */
+function representable(dtype: 'int8' | 'int8row' | 'int4', rows: number, columns: number): StoredTensor {
+  const random = seeded(rows * columns)
+  const extreme = dtype === 'int4' ? -8 : -127
+  const values = Float32Array.from({ length: rows * columns }, (_, i) => {
+    if ((i % columns) % 32 === 0) return extreme / 64
+    return Math.round((random() * 2 - 1) * (-extreme - 1)) / 64
+  })
+  return storedValues('F32', [rows, columns], values)
+}

@@ -173,15 +173,16 @@ function ceilings(value: i32, unit: i32): i32 {
 
 /**
  * Into how many parts the rows are divided among workers (the columns into workers / parts): the way in which the
- * busiest has least to do. A tile costs 6, and each worker makes the panels (12) and tiles (4) that it needs itself.
+ * busiest has least to do. A tile costs 6, and each worker makes the panels (4 where they are copies) and tiles (4) that
+ * it needs itself.
  */
-function rowParts(tiles: i32, panels: i32, workers: i32): i32 {
+function rowParts(tiles: i32, panels: i32, panelCost: i32, workers: i32): i32 {
   let best = 1
   let least = i64.MAX_VALUE
   for (let parts = 1; parts <= workers; parts++) {
     const height = ceilings(tiles, parts)
     const width = ceilings(panels, workers / parts)
-    const cost = <i64>height * width * 6 + <i64>width * 12 + <i64>height * 4
+    const cost = <i64>height * width * 6 + <i64>width * panelCost + <i64>height * 4
     if (cost < least) {
       least = cost
       best = parts
@@ -214,7 +215,7 @@ function product(args: usize, worker: i32, workers: i32, form: i32): void {
   if (height == 0 || steps == 0) return
   const tiles = ceilings(height, TILE)
   const panels = ceilings(width, 8)
-  const parts = rowParts(tiles, panels, workers)
+  const parts = rowParts(tiles, panels, form == FORWARD || integer(args, 9) >= INT8 ? 12 : 4, workers)
   const others = workers / parts
   if (worker >= parts * others) return
   const top = share(tiles, worker / others, parts) * TILE
