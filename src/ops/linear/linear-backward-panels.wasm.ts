@@ -4,7 +4,8 @@
 // A step of the sum is called p. A panel holds [p][8]; panels lie `panelBytes` apart, which is a little more than they
 // need, or the same places of all panels would compete for one set of the cache.
 import {
-  BF16, F16_MASK, F16_POWER, F32, INT4, INT4MIN, INT8ROW, loadBf16, loadBf16x4, loadF16, loadF16x4, widenF16x4,
+  BF16, F16_MASK, F16_POWER, F32, INT4, INT4MIN, INT8ROW, loadBf16, loadBf16x4, loadF16, loadF16x4, NIBBLE_MASK,
+  widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 import { OFFSET_QUADS, PAIRS } from './pack.wasm'
 
@@ -135,17 +136,11 @@ export function panelsOfColumns(
   }
 }
 
-/** Column j of four of a chunk that holds four rows in quads: four f32. */
+/** Column j of four of a chunk that holds four rows in quads: four f32. (Shifts, as V8 makes a mask anew at each use.) */
 // @ts-ignore: decorator
 @inline
 function bytes4(quads: v128, j: i32): v128 {
   return f32x4.convert_i32x4_s(i32x4.shr_s(i32x4.shl(quads, 24 - (j << 3)), 24))
-}
-
-// @ts-ignore: decorator
-@inline
-function nibbles4(quads: v128, shift: i32, mask: v128): v128 {
-  return f32x4.convert_i32x4_s(v128.and(i32x4.shr_u(quads, shift), mask))
 }
 
 /** Four columns of four rows; see pack.wasm.ts for the orders. */
@@ -180,14 +175,16 @@ function decodeBytes(at: usize, to: usize, scale: v128, order: i32): void {
 @inline
 function decodeNibbles(at: usize, to: usize, scale: v128, offset: v128, order: i32, mask: v128): void {
   const v = quads(at, order)
-  v128.store(to, scaled(nibbles4(v, 0, mask), scale, offset))
-  v128.store(to, scaled(nibbles4(v, 8, mask), scale, offset), 32)
-  v128.store(to, scaled(nibbles4(v, 16, mask), scale, offset), 64)
-  v128.store(to, scaled(nibbles4(v, 24, mask), scale, offset), 96)
-  v128.store(to, scaled(nibbles4(v, 4, mask), scale, offset), 128)
-  v128.store(to, scaled(nibbles4(v, 12, mask), scale, offset), 160)
-  v128.store(to, scaled(nibbles4(v, 20, mask), scale, offset), 192)
-  v128.store(to, scaled(nibbles4(v, 28, mask), scale, offset), 224)
+  const low = v128.and(v, mask)
+  v128.store(to, scaled(bytes4(low, 0), scale, offset))
+  v128.store(to, scaled(bytes4(low, 1), scale, offset), 32)
+  v128.store(to, scaled(bytes4(low, 2), scale, offset), 64)
+  v128.store(to, scaled(bytes4(low, 3), scale, offset), 96)
+  const high = v128.and(i32x4.shr_u(v, 4), mask)
+  v128.store(to, scaled(bytes4(high, 0), scale, offset), 128)
+  v128.store(to, scaled(bytes4(high, 1), scale, offset), 160)
+  v128.store(to, scaled(bytes4(high, 2), scale, offset), 192)
+  v128.store(to, scaled(bytes4(high, 3), scale, offset), 224)
 }
 
 /**
@@ -199,7 +196,7 @@ function decodeGroup(
 ): void {
   const narrow = dtype == INT4 || dtype == INT4MIN
   const half: usize = narrow ? 64 : 128
-  const mask = i32x4.splat(15)
+  const mask = v128.load(NIBBLE_MASK)
   const end = from + span
   let index = <usize>group * <usize>((columns + 31) >> 5) + <usize>(from >> 5)
   while (from < end) {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest'
-import type { Dtype } from '../../graph/dtype.ts'
+import { type Dtype, isPacked } from '../../graph/dtype.ts'
 import { record } from '../../graph/tape.ts'
 import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
 import { fitsBlocks } from '../../weights/encodings.ts'
@@ -128,6 +128,18 @@ describe('products of training', () => {
         productCase(dtype, encoding, { rows: 13, columns: 608, count: 299, from: 16 }),
       ),
       UNDIVIDED,
+    ))
+
+  test('every order of packed weights, whatever this machine multiplies best', () =>
+    expectSame(
+      FORMS.filter(([dtype]) => isPacked(dtype)).flatMap(([dtype, encoding]) => [
+        productCase(dtype, encoding, { rows: 7, columns: 96, count: 21 }),
+        productCase(dtype, encoding, { rows: 7, columns: 64, count: 24, from: 8 }),
+      ]),
+      (['dot8u', 'dot8s', 'dot16'] as const).map((int8) => ({
+        ...{ name: int8, threads: 0, build: 'auto' },
+        integers: { int4: int8 === 'dot16' ? 'dot16' : 'dot8', int8 },
+      })),
     ))
 
   test('integer weights whose rows end inside a block', () =>
