@@ -27,7 +27,7 @@ export interface TrainTokenizerOptions {
   readonly maxPieceLength?: number
   /**
    * Different words (stretches that no piece crosses) counted at once, which bounds the memory; when there are more, the
-   * rarest are forgotten. Default 4 194 304, about 200 MB while reading and up to 1 GB while merging.
+   * rarest are forgotten. Default 4 194 304, about 300 MB while reading and 1.5 GB while merging when all are used.
    */
   readonly maxWords?: number
   readonly onProgress?: (progress: TrainTokenizerProgress) => void

@@ -5,11 +5,11 @@
 // lossy counting does: Manku and Motwani, VLDB 2002). A count that is kept is short by at most the sum of the thresholds
 // so far. What is forgotten depends on the order of the texts only, so counting is deterministic.
 
-/** Fits a corpus of some gigabytes of prose; about 250 MB when full. */
+/** Fits a corpus of some gigabytes of prose; about 300 MB when full. */
 export const DEFAULT_MAX_WORDS: number = 1 << 22
 
 /** Words longer than this on average fill the table before their number does. */
-const BYTES_PER_WORD = 32
+const BYTES_PER_WORD = 16
 const PRIME = 0x01000193 // FNV-1a's multiplier
 
 export interface WordTable {
