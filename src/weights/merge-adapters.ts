@@ -121,8 +121,11 @@ function mergedTensor(tensor: StoredTensor, layers: readonly StoredAdapterLayer[
       const rows = into.byteLength / rowBytes
       const values = new Float32Array(rows * columns)
       await readFloatRows(tensor, from, rows, values)
-      for (const value of values) sums.before += value * value
-      for (const layer of layers) await addLowRank(layer, from, rows, values, sums)
+      for (const [i, layer] of layers.entries()) {
+        const { change, before } = await addLowRank(layer, from, rows, values)
+        sums.change += change
+        if (i === 0) sums.before += before
+      }
       encodeRows('F32', values, rows, columns, into, name)
     },
   }
@@ -134,24 +137,38 @@ async function addLowRank(
   from: number,
   rows: number,
   values: Float32Array,
-  sums: Sums,
-): Promise<void> {
+): Promise<Sums> {
   const [rank, columns] = down.shape
   const a = await readFloats(down) // [rank, columns]: small, and read once for some megabytes of rows
   const b = new Float32Array(rows * rank)
   await readFloatRows(up, from, rows, b)
-  const change = new Float64Array(columns)
+  const added = new Float64Array(columns)
+  let change = 0
+  let before = 0
   for (let row = 0; row < rows; row++) {
-    change.fill(0)
-    for (let k = 0; k < rank; k++) {
-      const factor = b[row * rank + k] * scale
-      const at = k * columns
-      for (let i = 0; i < columns; i++) change[i] += factor * a[at + i]
-    }
+    combine(a, b.subarray(row * rank, (row + 1) * rank), scale, added)
     const at = row * columns
     for (let i = 0; i < columns; i++) {
-      values[at + i] += change[i]
-      sums.change += change[i] * change[i]
+      const value = values[at + i]
+      before += value * value
+      change += added[i] * added[i]
+      values[at + i] = value + added[i]
+    }
+  }
+  return { change, before }
+}
+
+/** scale · b · A for one row b of B; four rows of A at a time, since the sums cost as much as the products. */
+function combine(a: Float32Array, b: Float32Array, scale: number, into: Float64Array): void {
+  const columns = into.length
+  const factor = (k: number): number => (k < b.length ? b[k] * scale : 0)
+  const place = (k: number): number => (k < b.length ? k * columns : 0)
+  into.fill(0)
+  for (let k = 0; k < b.length; k += 4) {
+    const [b0, b1, b2, b3] = [factor(k), factor(k + 1), factor(k + 2), factor(k + 3)]
+    const [at0, at1, at2, at3] = [place(k), place(k + 1), place(k + 2), place(k + 3)]
+    for (let i = 0; i < columns; i++) {
+      into[i] += b0 * a[at0 + i] + b1 * a[at1 + i] + b2 * a[at2 + i] + b3 * a[at3 + i]
     }
   }
 }
