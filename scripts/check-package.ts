@@ -71,12 +71,14 @@ function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest
 /** A user's file in TypeScript: the types of every export must stand on their own, in strict mode. */
 const typedUse = `import { Gemma, type GenerateOptions } from 'gemma-ts'
 import { createTokenizer } from 'gemma-ts/tokenizer'
+import { type Recipe, train } from 'gemma-ts/train'
 import { lossAndGradients, train } from 'gemma-ts/train'
 import { bytesSource } from 'gemma-ts/weights'
 import { openCheckpoint } from 'gemma-ts/weights/node'
 import { Gemma as GemmaInBrowser } from 'gemma-ts/web'
 
 const options: GenerateOptions = { maxTokens: 3 }
+export const learn = (recipe: Recipe): Promise<{ readonly steps: number }> => train(recipe, { restart: true })
 export async function use(): Promise<number> {
   await using gemma = await Gemma.load('model', { dtype: 'int8' })
   let count = 0

@@ -7,6 +7,7 @@ import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { Gemma, GemmaError, modelSizes } from 'gemma-ts'
 import { createTokenizer } from 'gemma-ts/tokenizer'
+import { train } from 'gemma-ts/train'
 import { bytesSource, readSafetensors } from 'gemma-ts/weights'
 import { openCheckpoint } from 'gemma-ts/weights/node'
 
@@ -23,6 +24,7 @@ for (const threads of [0, 2]) {
 }
 await assert.rejects(Gemma.load('/nowhere/model.gguf'), (error) => error instanceof GemmaError)
 assert.ok(modelSizes.length > 5)
+await assert.rejects(train({ stage: 'sft', steps: 1 }), (error) => error.code === 'recipe')
 
 const sentencePiece = readFileSync(join(model, 'tokenizer.model'))
 const tokenizer = createTokenizer({ sentencePiece })

@@ -8,7 +8,7 @@ import { mkdir, open, readdir, readFile, rename, rm, stat } from 'node:fs/promis
 import { join } from 'node:path'
 import { GemmaError } from '../error.ts'
 import { elementCount } from '../graph/tape.ts'
-import { writeAtomically } from '../weights/atomic.node.ts'
+import { assertSpace, writeAtomically } from '../weights/atomic.node.ts'
 import { readSafetensors } from '../weights/safetensors.ts'
 import { writeSafetensors } from '../weights/safetensors-writer.node.ts'
 import { fileError, openFile } from '../weights/source.node.ts'
@@ -73,6 +73,7 @@ export async function writeCheckpoint(
   try {
     await rm(temporary, { recursive: true, force: true })
     await mkdir(temporary, { recursive: true })
+    await assertSpace(directory, checkpointBytes(model))
     const { trainable, optimizerState } = model
     await writeTensors(join(temporary, WEIGHTS), trainable, (tensor) => model.read(tensor))
     await writeTensors(join(temporary, OPTIMIZER), optimizerState, (tensor) => model.readState(tensor))
@@ -84,8 +85,16 @@ export async function writeCheckpoint(
     return target
   } catch (cause) {
     await rm(temporary, { recursive: true, force: true }).catch(() => {}) // the first error is the one to tell
-    throw cause instanceof Error && 'syscall' in cause ? fileError(target, cause) : cause
+    throw notWritten(step, cause instanceof Error && 'syscall' in cause ? fileError(target, cause) : cause)
   }
+}
+
+function notWritten(step: number, cause: unknown): unknown {
+  if (!(cause instanceof GemmaError) || cause.code !== 'file') return cause
+  const remedy = 'Those before it are as they were: the same command goes on from the last one.'
+  return new GemmaError('file', `The checkpoint of step ${step} was not written: ${cause.message}`, remedy, {
+    cause,
+  })
 }
 
 async function writeTensors(

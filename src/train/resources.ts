@@ -78,7 +78,7 @@ export function planMemory(
   const list = ways.map(({ what }) => what).join('; ')
   throw new GemmaError(
     'memory',
-    `Training needs ${gigabytes(needed)}, but ${gigabytes(budget)} are free.`,
+    `Training needs ${size(needed)}, but ${size(budget)} are free.`,
     ways.length === 0
       ? 'Nothing that a recipe could say makes it fit; choose a smaller model or another machine.'
       : `It fits with ${list}.`,
@@ -129,8 +129,8 @@ function fewerRows({ tokensPerBatch, rowsPerRun }: ResolvedRecipe['batch'], cont
   return rows
 }
 
-function gigabytes(bytes: number): string {
-  return `${(bytes / 1e9).toFixed(bytes < 1e9 ? 2 : 1)} GB`
+function size(bytes: number): string {
+  return bytes < 1e9 ? `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB` : `${(bytes / 1e9).toFixed(1)} GB`
 }
 
 /**
@@ -157,7 +157,7 @@ export function checkDisk(
   if (total <= free) return
   throw new GemmaError(
     'file',
-    `The run will write ${gigabytes(checkpoints)} of checkpoints and ${gigabytes(final)} of finished weights into ${output}, but ${gigabytes(free)} are free there.`,
+    `The run will write ${size(checkpoints)} of checkpoints and ${size(final)} of finished weights into ${output}, but ${size(free)} are free there.`,
     'Keep fewer checkpoints (checkpoint.keep), free some space, or choose another output.',
   )
 }

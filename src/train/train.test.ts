@@ -368,7 +368,7 @@ describe('what breaks', () => {
     const { error } = await run({ ...recipe, checkpointing: false }, {}, parts)
     expect(error).toMatchObject({ code: 'memory' })
     expect((error as GemmaError).message).toBe(
-      'Training needs 0.46 GB, but 0.26 GB are free. It fits with batch.rowsPerRun: 512; batch.rowsPerRun: 256; ' +
+      'Training needs 458 MB, but 262 MB are free. It fits with batch.rowsPerRun: 512; batch.rowsPerRun: 256; ' +
         'batch.rowsPerRun: 128; batch.rowsPerRun: 64.',
     )
     const tight = { ...fakeParts(), memoryBudget: () => 280e6 }
