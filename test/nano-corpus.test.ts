@@ -128,8 +128,9 @@ describe('questions and answers', () => {
     const asked = new Set(training.map(({ question }) => question))
     expect(heldOut.filter(({ question }) => asked.has(question))).toEqual([])
     expect(new Set(heldOut.map(({ question }) => question)).size).toBe(heldOut.length)
+    // What the stories tell is asked for in other words; everything else has another answer, too.
     const answers = new Set(training.map(({ answer }) => answer))
-    expect(heldOut.filter(({ answer }) => answers.has(answer))).toEqual([])
+    expect(heldOut.filter(({ kind, answer }) => kind !== 'lookup' && answers.has(answer))).toEqual([])
   })
 
   test('all kinds are there, with one answer to each question', () => {

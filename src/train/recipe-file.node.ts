@@ -163,10 +163,8 @@ function has(value: unknown, path: Path): boolean {
   return true
 }
 
-/** Writes `formatRecipe` to a file, atomically. */
-export async function writeRecipe(path: string, recipe: ResolvedRecipe, written: unknown): Promise<void> {
-  const text = new TextEncoder().encode(
-    `# The recipe of this run with every default that it took.\n${formatRecipe(recipe, written)}`,
-  )
-  await writeAtomically(path, (out) => out.write(text))
+/** Writes what `formatRecipe` gave to a file, atomically. */
+export async function writeRecipe(path: string, text: string): Promise<void> {
+  const bytes = new TextEncoder().encode(`# The recipe of this run with every default that it took.\n${text}`)
+  await writeAtomically(path, (out) => out.write(bytes))
 }

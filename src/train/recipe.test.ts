@@ -308,7 +308,7 @@ describe('defaults', () => {
   test('written with its defaults marked', async () => {
     const { recipe, written } = await read(pretrain)
     const path = join(scratch, 'recipe.resolved.yaml')
-    await writeRecipe(path, recipe, written)
+    await writeRecipe(path, formatRecipe(recipe, written))
     const text = await readFile(path, 'utf8')
     expect(text).toMatch(/^# The recipe of this run/)
     expect(text).toContain('\nstage: pretrain\nseed: 0 # default\noutput: runs/nano\n')

@@ -63,13 +63,13 @@ const adapters = (output: string): Recipe => ({
   epochs: 4,
 })
 
-/** Trains until a step, stops, and goes on. */
+/** Trains until some time into the step after `step`, stops, and goes on. */
 async function inTwoSessions(recipe: Recipe, step: number): Promise<void> {
   const controller = new AbortController()
   const stopped = train(recipe, {
     signal: controller.signal,
     onProgress(event) {
-      if (event.kind === 'step' && event.record.step === step) controller.abort()
+      if (event.kind === 'step' && event.record.step === step) setTimeout(() => controller.abort(), 3)
     },
   })
   await expect(stopped).rejects.toMatchObject({ code: 'aborted' })

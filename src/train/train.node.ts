@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import type { DataPosition } from '../data/training-data.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
-import { writeAtomically } from '../weights/atomic.node.ts'
 import {
   cleanCheckpoints,
   type FoundCheckpoint,
@@ -40,6 +39,7 @@ import {
 } from './prepare.node.ts'
 import type { ResolvedRecipe } from './recipe.ts'
 import { checkChanges } from './recipe-changes.ts'
+import { writeRecipe } from './recipe-file.node.ts'
 import { modelOptions } from './resources.ts'
 import { lockRun } from './run-lock.node.ts'
 import type { TrainEvent, TrainOptions, TrainResult } from './train-events.ts'
@@ -164,10 +164,7 @@ async function runSession(session: Session): Promise<TrainResult> {
   const { recipe, text } = loaded
   await mkdir(recipe.output, { recursive: true })
   await unmarkFinished(recipe)
-  await writeText(
-    join(recipe.output, RESOLVED),
-    `# The recipe of this run with every default that it took.\n${text}`,
-  )
+  await writeRecipe(join(recipe.output, RESOLVED), text)
   const heldOut = await readHeldOut(recipe, source, signal)
   tell({ kind: 'start', steps, resumedAt: found?.step ?? 0, plan })
   const model = await parts.createModel({
@@ -284,8 +281,4 @@ async function takeBest({ loaded, tell }: Session, model: TrainingModel, end: Ru
   }
   await restoreWeights(place.path, model)
   tell({ kind: 'note', text: `The weights of step ${best.step} are saved, the best on what is held out.` })
-}
-
-async function writeText(path: string, text: string): Promise<void> {
-  await writeAtomically(path, (out) => out.write(new TextEncoder().encode(text)))
 }

@@ -1,6 +1,6 @@
 // Questions and answers of three kinds, to teach a model of the nano corpus to converse: sums to work out, words
 // to say again, and questions about what the stories tell of their heroes. Some are kept for testing: sums and
-// wordings that no training text has, and heroes about whom only stories speak.
+// lists that no training text has, and questions in words in which that hero is never asked about.
 
 import { isUnseenSum, workedSum } from './additions.ts'
 import { heroes, looks, objects } from './words.ts'
@@ -42,16 +42,26 @@ function repeatPair(random: Random, heldOut: boolean): Pair {
   }
 }
 
-/** All questions about heroes, of which one hero in five is kept for each thing that can be asked. */
+/** All questions about heroes; of the three wordings of each, one is kept, not always the same. */
 function lookupPairs(heldOut: boolean): Pair[] {
   return heroes.flatMap(({ name, home, food }, hero) => {
-    const aboutHome = [`Where does the ${name} live?`, `Tell me the home of the ${name}.`]
-    const aboutFood = [`What does the ${name} eat?`, `Tell me the food of the ${name}.`]
-    const pairs = (questions: readonly string[], answer: string): Pair[] =>
-      questions.map((question) => ({ kind: 'lookup', question, answer }))
+    const aboutHome = [
+      `Where does the ${name} live?`,
+      `Tell me the home of the ${name}.`,
+      `The ${name} lives in what place?`,
+    ]
+    const aboutFood = [
+      `What does the ${name} eat?`,
+      `Tell me the food of the ${name}.`,
+      `The ${name} eats which food?`,
+    ]
+    const pairs = (questions: readonly string[], kept: number, answer: string): Pair[] =>
+      questions
+        .filter((_, wording) => (wording === kept % questions.length) === heldOut)
+        .map((question) => ({ kind: 'lookup', question, answer }))
     return [
-      ...((hero % 5 === 0) === heldOut ? pairs(aboutHome, `The ${name} lived ${home}.`) : []),
-      ...((hero % 5 === 2) === heldOut ? pairs(aboutFood, `The ${name} ate ${food}.`) : []),
+      ...pairs(aboutHome, hero, `The ${name} lived ${home}.`),
+      ...pairs(aboutFood, hero + 1, `The ${name} ate ${food}.`),
     ]
   })
 }
