@@ -56,6 +56,11 @@ const ROW_SIZES = [1, 8, 32, 128, MAX_ROWS] as const
  */
 export const MOST_CHOICES = 16
 const CHOICE_SIZES = [1, 8, MOST_CHOICES] as const
+/**
+ * Bytes that the two branches of a feed-forward layer and their product may take in one run: more rows are read no faster,
+ * and would only make the scratch, and what the processor's caches cannot hold, larger.
+ */
+const BRANCH_BYTES = 48 << 20
 /** Bytes of logits that one run may make. */
 const LOGITS_BYTES = 32 << 20
 /** Vocabulary rows per slice when scoring. */
@@ -134,16 +139,21 @@ function hasExactRows({ parameters }: Model): boolean {
   return matrices.every((tensor) => isPacked(tensor!.dtype))
 }
 
-function maxRows({ vocabSize }: ModelConfig, kind: PlanKind): number {
+function maxRows({ vocabSize, intermediateSize }: ModelConfig, kind: PlanKind): number {
   if (kind === 'choices') return MOST_CHOICES
-  if (kind !== 'logits') return MAX_ROWS
-  return Math.max(1, Math.min(MAX_ROWS, Math.floor(LOGITS_BYTES / (4 * vocabSize))))
+  const rows = Math.min(MAX_ROWS, Math.max(32, floorTo32(BRANCH_BYTES / (12 * intermediateSize))))
+  return kind === 'logits' ? Math.max(1, Math.min(rows, Math.floor(LOGITS_BYTES / (4 * vocabSize)))) : rows
+}
+
+/** The largest multiple of 32 up to `rows`. */
+function floorTo32(rows: number): number {
+  return 32 * Math.floor(rows / 32)
 }
 
 /** The tapes that need the most scratch, alone and with the adapter that needs most. */
 export function sizingTapes(model: Model): Tape[] {
   const sizes = [
-    ['next', MAX_ROWS],
+    ['next', maxRows(model.config, 'next')],
     ['next', 1],
     ['choices', MOST_CHOICES],
   ] as const

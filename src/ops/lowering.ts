@@ -14,7 +14,13 @@ export interface ScratchBuffer {
 export type BufferLike = Tensor | ScratchBuffer
 
 export type Argument =
-  | { readonly kind: 'read' | 'write' | 'update'; readonly buffer: BufferLike; readonly offset: number }
+  | {
+      readonly kind: 'read' | 'write' | 'update'
+      readonly buffer: BufferLike
+      readonly offset: number
+      /** What the result may take the place of, see `writesOver`. */
+      readonly over?: BufferLike
+    }
   | { readonly kind: 'int' | 'float'; readonly value: number }
 
 /** How the machine multiplies small integers; decides packing and kernels (see backends/wasm/variant.ts). */
@@ -55,6 +61,13 @@ export function reads(buffer: BufferLike, offset = 0): Argument {
 }
 export function writes(buffer: BufferLike, offset = 0): Argument {
   return { kind: 'write', buffer, offset }
+}
+/**
+ * A result of which each value depends on the value of `over` at the same place and no other of it: it may be written
+ * there, if this call is the last that reads `over`.
+ */
+export function writesOver(over: BufferLike, buffer: BufferLike): Argument {
+  return { kind: 'write', buffer, offset: 0, over }
 }
 /** Reads and writes in place (caches). */
 export function updates(buffer: BufferLike, offset = 0): Argument {

@@ -180,24 +180,8 @@ function planScratch(
   homes: ReadonlyMap<string, number>,
   { memories }: ProgramOptions,
 ): { offsets: Map<string, number>; scratchBytes: number[] } {
-  const lives = new Map<string, { memory: number; bytes: number; first: number; last: number }>()
-  const touch = (buffer: BufferLike, memory: number, at: number): void => {
-    if (isPersistent(buffer)) return
-    const key = placeKey(buffer, memory)
-    const life = lives.get(key)
-    if (life) life.last = at
-    else lives.set(key, { memory, bytes: align(bufferBytes(buffer)), first: at, last: at })
-  }
-  calls.forEach((call, at) => {
-    if (call.kind === 'transfer') {
-      touch(call.buffer, call.from, at)
-      touch(call.buffer, call.to, at)
-      return
-    }
-    for (const argument of call.args) if ('buffer' in argument) touch(argument.buffer, call.memory, at)
-  })
-  for (const tensor of tape.kept) touch(tensor, homes.get(bufferKey(tensor))!, calls.length)
-
+  const lives = livesOf(calls, tape, homes)
+  const places = joinLives(lives, calls)
   const offsets = new Map<string, number>()
   const scratchBytes = new Array<number>(memories).fill(0)
   const placed: { memory: number; bytes: number; first: number; last: number; offset: number }[] = []
@@ -216,7 +200,60 @@ function planScratch(
     offsets.set(key, offset)
     scratchBytes[life.memory] = Math.max(scratchBytes[life.memory]!, offset + life.bytes)
   }
+  for (const [key, place] of places) offsets.set(key, offsets.get(place)!)
   return { offsets, scratchBytes }
+}
+
+/** From the call that first touches a buffer to the last one. */
+interface Life {
+  readonly memory: number
+  readonly bytes: number
+  readonly first: number
+  last: number
+}
+
+function livesOf(calls: readonly Call[], tape: Tape, homes: ReadonlyMap<string, number>): Map<string, Life> {
+  const lives = new Map<string, Life>()
+  const touch = (buffer: BufferLike, memory: number, at: number): void => {
+    if (isPersistent(buffer)) return
+    const key = placeKey(buffer, memory)
+    const life = lives.get(key)
+    if (life) life.last = at
+    else lives.set(key, { memory, bytes: align(bufferBytes(buffer)), first: at, last: at })
+  }
+  calls.forEach((call, at) => {
+    if (call.kind === 'transfer') {
+      touch(call.buffer, call.from, at)
+      touch(call.buffer, call.to, at)
+      return
+    }
+    for (const argument of call.args) if ('buffer' in argument) touch(argument.buffer, call.memory, at)
+  })
+  for (const tensor of tape.kept) touch(tensor, homes.get(bufferKey(tensor))!, calls.length)
+  return lives
+}
+
+/**
+ * Lets results take the place of what they are made from (`writesOver`) where that ends there: the two lives become one.
+ * Returns the keys that were joined, each with the key whose place it has.
+ */
+function joinLives(lives: Map<string, Life>, calls: readonly Call[]): Map<string, string> {
+  const places = new Map<string, string>()
+  calls.forEach((call, at) => {
+    if (call.kind === 'transfer') return
+    for (const argument of call.args) {
+      if (!('buffer' in argument) || !argument.over || isPersistent(argument.over)) continue
+      const key = placeKey(argument.buffer, call.memory)
+      const overKey = placeKey(argument.over, call.memory)
+      const place = places.get(overKey) ?? overKey
+      const [life, over] = [lives.get(key)!, lives.get(place)!]
+      if (over.last !== at || life.first !== at || life.bytes !== over.bytes) continue
+      over.last = life.last
+      lives.delete(key)
+      places.set(key, place)
+    }
+  })
+  return places
 }
 
 interface Range {

@@ -3,7 +3,7 @@
 // where an early configuration says "gelu".
 
 import { expectShape, type Op, record, type Tape, type Tensor, type Values } from '../../graph/tape.ts'
-import { int, reads, type WasmLowering, writes } from '../lowering.ts'
+import { int, reads, type WasmLowering, writesOver } from '../lowering.ts'
 
 export const gegluOp: Op = {
   name: 'geglu',
@@ -29,5 +29,5 @@ export function geglu(tape: Tape, gate: Tensor, up: Tensor): Tensor {
 }
 
 export const gegluWasm: WasmLowering = ({ inputs: [gate, up], outputs: [out] }, lower) => {
-  lower.call('geglu', [reads(gate!), reads(up!), writes(out!), int(gate!.shape[1]!)])
+  lower.call('geglu', [reads(gate!), reads(up!), writesOver(gate!, out!), int(gate!.shape[1]!)])
 }
