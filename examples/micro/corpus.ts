@@ -1,0 +1,117 @@
+// The corpus of the small model as files that the recipes read: documents whose probability is known, and questions with
+// answers. From a seed, always the same bytes; each file has a seed of its own, so that its size changes no other.
+
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { createRandom } from '../../src/generate/random.ts'
+import {
+  asMessages,
+  conversationsOf,
+  heldOutPairs,
+  type TaskWeights,
+  trainingPairs,
+} from '../../src/micro/pairs.ts'
+import { writeAtomically } from '../../src/weights/atomic.node.ts'
+import { writeDocument } from '../recipes/corpus/grammar.ts'
+import { type DocumentKind, documentKinds } from './documents.ts'
+
+export interface MicroCorpusSizes {
+  /** Training documents of each kind. */
+  readonly documents: Readonly<Record<DocumentKind, number>>
+  /** Held-out documents of each kind. */
+  readonly heldOut: number
+  /** Training pairs, and how often each task comes among them. */
+  readonly pairs: number
+  readonly taskWeights: TaskWeights
+  /** Held-out pairs of each task to watch in training, and to test with. */
+  readonly heldOutPairs: number
+  readonly testPairs: number
+}
+
+/** Harder tasks, and those with more to remember, come more often. */
+export const taskWeights: TaskWeights = {
+  ...{ addition: 4, subtraction: 6, 'unit conversion': 4 },
+  ...{ 'date to ISO': 1.5, 'ISO to date': 1.5, 'days in a month': 1.5, 'days after a date': 3 },
+  ...{ 'number in words': 1.5, 'number in digits': 1.5, 'money in words': 2, 'money in digits': 2 },
+  ...{ 'case style': 5, slug: 2.5, idiom: 8, command: 3, story: 3 },
+  ...{
+    hello: 0.6,
+    thanks: 0.6,
+    'good-bye': 0.6,
+    'what it is': 0.6,
+    'what it can do': 0.6,
+    'out of scope': 8,
+  },
+}
+
+/** Some 8 million tokens of documents and 4 million of conversations, of a vocabulary of 2,048. */
+export const MICRO_CORPUS: MicroCorpusSizes = {
+  documents: { prose: 12_000, code: 20_000, maths: 32_000, lessons: 12_000 },
+  heldOut: 200,
+  pairs: 100_000,
+  taskWeights,
+  heldOutPairs: 10,
+  testPairs: 100,
+}
+
+/** JSON lines; atomic, so that a file of this name is a whole one. */
+async function writeLines(path: string, records: Iterable<object>): Promise<void> {
+  const encoder = new TextEncoder()
+  await writeAtomically(path, async (out) => {
+    let lines: string[] = []
+    const flush = async (): Promise<void> => {
+      await out.write(encoder.encode(lines.join('')))
+      lines = []
+    }
+    for (const record of records) {
+      lines.push(`${JSON.stringify(record)}\n`)
+      if (lines.length === 5000) await flush()
+    }
+    await flush()
+  })
+}
+
+function* documents(
+  kind: DocumentKind,
+  count: number,
+  seed: number,
+): Generator<{ text: string; logProbability: number }> {
+  const random = createRandom(seed)
+  for (let i = 0; i < count; i++) yield writeDocument(documentKinds[kind], random)
+}
+
+/**
+ * Writes the corpus into a directory:
+ *
+ *     prose.jsonl code.jsonl maths.jsonl lessons.jsonl   training documents, {text}
+ *     held-out/…                                         others of the same kinds, {text, logProbability}
+ *     pairs.jsonl held-out-pairs.jsonl                   {messages}
+ *     test-pairs.jsonl                                   {task, question, answer}, drawn from the same held-out wordings
+ */
+export async function writeMicroCorpus(
+  directory: string,
+  { seed = 1, sizes = MICRO_CORPUS }: { seed?: number; sizes?: MicroCorpusSizes } = {},
+): Promise<void> {
+  await mkdir(join(directory, 'held-out'), { recursive: true })
+  for (const [index, kind] of (Object.keys(documentKinds) as DocumentKind[]).entries()) {
+    const texts = documents(kind, sizes.documents[kind], seed * 1000 + 10 * index)
+    await writeLines(
+      join(directory, `${kind}.jsonl`),
+      texts.map(({ text }) => ({ text })),
+    )
+    await writeLines(
+      join(directory, 'held-out', `${kind}.jsonl`),
+      documents(kind, sizes.heldOut, seed * 1000 + 10 * index + 1),
+    )
+  }
+  const names = Object.keys(sizes.taskWeights)
+  const random = (file: number): (() => number) => createRandom(seed * 1000 + file)
+  const pairs = trainingPairs(sizes.pairs, random(100), sizes.taskWeights)
+  await writeLines(join(directory, 'pairs.jsonl'), conversationsOf(pairs, random(103)).map(asMessages))
+  const heldOut = heldOutPairs(sizes.heldOutPairs, random(101), names)
+  await writeLines(
+    join(directory, 'held-out-pairs.jsonl'),
+    heldOut.map((pair) => asMessages([pair])),
+  )
+  await writeLines(join(directory, 'test-pairs.jsonl'), heldOutPairs(sizes.testPairs, random(102), names))
+}
