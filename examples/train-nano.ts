@@ -1,5 +1,6 @@
 // The whole way of a language model at its smallest: a corpus, a tokenizer, pre-training, fine-tuning, answers. It takes
-// about two minutes on two cores and writes into runs/nano; stopped, it goes on where it was when it is started again:
+// about two minutes on two cores and writes into runs/nano, at last what it measured (runs/nano/result.json, which the tests
+// look at); stopped, it goes on where it was when it is started again:
 //
 //   node examples/train-nano.ts
 
@@ -44,17 +45,21 @@ async function makeTokenizer(): Promise<void> {
   say(`  ${statistics.merges} merges, ${statistics.bytesPerToken.toFixed(2)} bytes per token`)
 }
 
-/** How far the model is from what wrote the documents. */
-async function showGaps(gemma: Gemma): Promise<void> {
+/** How far the model is from what wrote the documents, nats per token, by their kind. */
+async function measureGaps(gemma: Gemma): Promise<Record<string, number>> {
+  const gaps: Record<string, number> = {}
   for (const documents of ['held-out', 'new'] as const) {
     for (const flavour of flavourNames) {
       const { loss, entropy } = await measureGap(gemma, corpus, documents, flavour)
-      const [gap, of] = [loss - entropy, `${documents} ${flavour}`.padEnd(17)]
+      const gap = loss - entropy
+      gaps[`${documents} ${flavour}`] = gap
+      const of = `${documents} ${flavour}`.padEnd(17)
       say(
         `  ${of} loss ${loss.toFixed(3)}, entropy ${entropy.toFixed(3)}: ${gap.toFixed(3)} nats per token to learn`,
       )
     }
   }
+  return gaps
 }
 
 async function showStory(gemma: Gemma): Promise<void> {
@@ -64,17 +69,26 @@ async function showStory(gemma: Gemma): Promise<void> {
   say(`\n  ${story}`)
 }
 
-function showAnswers(answers: readonly Answer[]): void {
-  const count = (is: (answer: Answer) => boolean): string =>
-    `${answers.filter(is).length} of ${answers.length}`
-  say(
-    `  ${count(({ closed }) => closed)} turns closed, ${count((one) => one.answer === one.expected)} answers right`,
-  )
+interface Score {
+  readonly asked: number
+  readonly closed: number
+  readonly right: number
+}
+
+function scoreOf(answers: readonly Answer[]): Score {
+  const count = (is: (answer: Answer) => boolean): number => answers.filter(is).length
+  const score = {
+    asked: answers.length,
+    closed: count(({ closed }) => closed),
+    right: count(({ answer, expected }) => answer === expected),
+  }
+  say(`  of ${score.asked} turns ${score.closed} are closed, ${score.right} answers are right`)
+  return score
 }
 
 async function ask(model: string): Promise<Answer[]> {
   await using gemma = await Gemma.load(model, { sequences: 8 })
-  return askPairs(gemma, `${corpus}/held-out-pairs.jsonl`)
+  return await askPairs(gemma, `${corpus}/held-out-pairs.jsonl`)
 }
 
 say('A corpus whose entropy is known')
@@ -84,9 +98,10 @@ await makeTokenizer()
 
 say('Pre-training: 303,680 random numbers learn the corpus')
 const base = await train(recipe('nano-pretrain'), { onProgress: showTraining })
+let gaps: Record<string, number>
 {
   await using gemma = await Gemma.load(base.model!)
-  await showGaps(gemma)
+  gaps = await measureGaps(gemma)
   await showStory(gemma)
 }
 
@@ -94,10 +109,11 @@ say('\nFine-tuning: questions and answers')
 const answering = await train(recipe('nano-sft'), { onProgress: showTraining })
 
 say('Questions that it has never seen, asked of the model before fine-tuning')
-showAnswers(await ask(base.model!))
+const before = scoreOf(await ask(base.model!))
 say('… and after')
 const answers = await ask(answering.model!)
-showAnswers(answers)
+const after = scoreOf(answers)
+await writeFile('runs/nano/result.json', `${JSON.stringify({ gaps, before, after }, null, 2)}\n`)
 for (const { question, answer } of [answers[0]!, answers[40]!, answers[80]!])
   say(`\n  > ${question}\n${answer.replace(/^/gm, '  ')}`)
 
