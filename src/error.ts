@@ -12,7 +12,8 @@ export type ErrorCode =
   | 'template' // messages that the chat template refuses
   | 'context' // a prompt that does not fit the context
   | 'data' // training data that cannot be learned from, or that changed
-  | 'memory' // a model that does not fit this machine
+  | 'memory' // a model that does not fit this machine, or its GPU
+  | 'device' // a GPU that was lost or does not do what it should
   | 'network' // a download that failed
   | 'gated' // a repository whose licence must be accepted first
   | 'aborted' // the caller's AbortSignal

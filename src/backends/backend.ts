@@ -15,6 +15,8 @@ export interface Backend {
   readonly threads: number
   /** One line for people: what runs where and how. */
   readonly description: string
+  /** Whether, with integer weights, a row's values are the same bit for bit whatever rows stand beside it in a run. */
+  readonly exactRows: boolean
   /** Fills a weight from a checkpoint; `onBytes` hears of every stretch of stored bytes that is done. */
   load(
     tensor: Tensor,
@@ -28,7 +30,7 @@ export interface Backend {
   /** A copy of the first `rows` rows of a kept value. */
   read(plan: Plan, tensor: Tensor, rows: number): Float32Array
   /** A copy of the values of a float32 weight or state. */
-  fetch(tensor: Tensor): Float32Array
+  fetch(tensor: Tensor): Promise<Float32Array>
   /** Sets the values of a float32 weight or state. */
   put(tensor: Tensor, values: Float32Array): void
   /** Bytes held for weights (with what training keeps beside them), caches and scratch. */

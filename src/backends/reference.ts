@@ -49,6 +49,7 @@ export function createReferenceBackend(options: {
   }
   return {
     name: 'reference',
+    exactRows: true,
     threads: 1,
     description: 'plain TypeScript',
     async load(tensor, stored, onBytes) {
@@ -68,7 +69,7 @@ export function createReferenceBackend(options: {
       }
     },
     read: (plan, tensor, rows) => Float32Array.from(find(plan, tensor).subarray(0, rows * tensor.shape[1]!)),
-    fetch: (tensor) => Float32Array.from(held.get(tensor)!),
+    fetch: async (tensor) => Float32Array.from(held.get(tensor)!),
     put: (tensor, values) => held.get(tensor)!.set(values),
     valueOf: find,
     held: (tensor) => held.get(tensor)!,

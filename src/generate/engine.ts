@@ -118,7 +118,7 @@ export function createEngine(model: Model, backend: Backend): Engine {
     plans.set(key, recorded)
     return recorded
   }
-  const exact = hasExactRows(model)
+  const exact = backend.exactRows && hasExactRows(model)
   return {
     model,
     exactRows: (adapter) => exact && adapter === undefined,

@@ -226,6 +226,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
   }
   return {
     name: 'wasm',
+    exactRows: true,
     threads: pool.workers,
     description: describe(kernels, pool.workers, options.threads, memories.length),
     async load(tensor, stored, onBytes, signal) {
@@ -263,7 +264,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
       const from = scratchBase[memory]! + program.offsets.get(placeKey(tensor, memory))!
       return new Float32Array(memories[memory]!.buffer, from, rows * tensor.shape[1]!).slice()
     },
-    fetch(tensor) {
+    async fetch(tensor) {
       alive()
       return heldValues(tensor).slice()
     },

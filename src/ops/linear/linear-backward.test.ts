@@ -204,7 +204,10 @@ test.each(['relaxed', 'baseline'] as const)(
           backend.put(sum, first)
           for (const plan of plans) await backend.run(plan, runOf(sizes.rows))
           const made = tape.steps.flatMap(({ outputs }) => outputs)
-          results.push([...made.map((one) => backend.read(plans[0], one, sizes.rows)), backend.fetch(sum)])
+          results.push([
+            ...made.map((one) => backend.read(plans[0], one, sizes.rows)),
+            await backend.fetch(sum),
+          ])
         }
       } finally {
         await backend.dispose()

@@ -10,6 +10,8 @@ import { createWasmBackend } from '../../backends/wasm/backend.ts'
 import { STAGING_BYTES } from '../../backends/wasm/load.ts'
 import { align, bufferBytes } from '../../backends/wasm/program.ts'
 import type { KernelBuild } from '../../backends/wasm/variant.ts'
+import { createWebGpuBackend } from '../../backends/webgpu/backend.ts'
+import { missingWebGpu, sharedDevice } from '../../backends/webgpu/testing/webgpu.node.ts'
 import type { Dtype } from '../../graph/dtype.ts'
 import {
   createTape,
@@ -76,23 +78,38 @@ export const VARIANTS: readonly Variant[] = [
 /** The forms without workers: for the many cases of property tests. */
 export const INLINE: readonly Variant[] = VARIANTS.filter(({ threads }) => threads === 0)
 
-/** Runs all cases on the reference and on each variant, and expects every value to agree and to be finite. */
+/** The forms on WebGPU, where there is one: as it is, and with bindings so small that tensors lie in many pieces. */
+const GPU_VARIANTS = [
+  { name: 'WebGPU', largestBinding: undefined },
+  { name: 'WebGPU, small pieces', largestBinding: 1 },
+] as const
+
+/** Runs all cases on the reference and on each variant, on WebGPU too unless they train, and expects every value to agree and to be finite. */
 export async function expectSame(
   cases: readonly OpCase[],
   variants: readonly Variant[] = VARIANTS,
 ): Promise<void> {
   const expected = await runCases(cases, referenceFor)
+  const check = (variant: string, actual: readonly Value[][]): void => {
+    for (const [index, { name, tolerance }] of cases.entries()) {
+      for (const [place, value] of expected[index]!.entries()) {
+        const of = typeof tolerance === 'function' ? tolerance(value.op) : tolerance
+        compare(`${name}, ${variant}, run ${value.run}, ${value.op}`, value, actual[index]![place]!, of)
+      }
+    }
+  }
   for (const variant of variants) {
     const make: MakeBackend = (tensors, constants, training) => wasmFor(variant, tensors, constants, training)
     // Alone in its memories, a case's own tensors decide where one memory ends and the next begins.
     const actual =
       variant.split && variant.threads === 0 ? await runApart(cases, make) : await runCases(cases, make)
-    for (const [index, { name, tolerance }] of cases.entries()) {
-      for (const [place, value] of expected[index]!.entries()) {
-        const of = typeof tolerance === 'function' ? tolerance(value.op) : tolerance
-        compare(`${name}, ${variant.name}, run ${value.run}, ${value.op}`, value, actual[index]![place]!, of)
-      }
-    }
+    check(variant.name, actual)
+  }
+  if (cases.some(({ training }) => training) || (await missingWebGpu()) !== undefined) return
+  for (const { name, largestBinding } of GPU_VARIANTS) {
+    const make: MakeBackend = async (tensors, constants) =>
+      createWebGpuBackend({ open: await sharedDevice(), tensors, constants, largestBinding })
+    check(name, await runCases(cases, make))
   }
 }
 
@@ -190,7 +207,7 @@ async function runCase(backend: Backend, one: OpCase): Promise<Value[]> {
     }
     for (const [tensor] of one.states ?? []) {
       const columns = tensor.shape.at(-1)!
-      results.push({ op: tensor.name, run, columns, values: backend.fetch(tensor) })
+      results.push({ op: tensor.name, run, columns, values: await backend.fetch(tensor) })
     }
   }
   return results

@@ -1,0 +1,304 @@
+// The WebGPU backend: weights, caches and scratch in buffers of one device; a plan is a list of dispatches with pipelines
+// and bind groups made once, replayed in one submit. Ops bring their kernels (ops/webgpu.ts). Knows neither where the device
+// comes from nor any op.
+
+import { GemmaError, throwIfAborted } from '../../error.ts'
+import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
+import type { WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
+import { webGpuLowerings } from '../../ops/webgpu.ts'
+import { type Backend, MAX_ROWS, type Plan } from '../backend.ts'
+import { type OpenDevice, reportErrors } from './device.ts'
+import { loadTensor } from './load.ts'
+import { pipelinesOf } from './pipelines.ts'
+import { compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
+import { ROW_BYTES, RUN_BYTES, rowBlock, runBlock } from './run-inputs.ts'
+import { createStore, tooLargeToBind } from './store.ts'
+import { BUFFER, MAP_READ_MODE } from './usage.ts'
+
+export interface WebGpuBackendOptions {
+  /** Closed by dispose, or when there can be no backend on it. */
+  readonly open: OpenDevice
+  /** Weights, caches and states. */
+  readonly tensors: readonly Tensor[]
+  readonly constants: ReadonlyMap<Tensor, Float32Array>
+  /** How ops become dispatches; default: those of inference. */
+  readonly lowerings?: WebGpuLowerings
+  /** Most rows of a run; default MAX_ROWS. */
+  readonly mostRows?: number
+  /** Largest binding in bytes; smaller only in tests of tensors in several pieces. */
+  readonly largestBinding?: number
+  /** Tapes that need the most scratch; it is set aside from the start. */
+  readonly sizing?: readonly Tape[]
+}
+
+interface ReadyDispatch {
+  readonly pipeline: GPUComputePipeline
+  readonly group: GPUBindGroup
+  readonly groups: Dispatch['groups']
+}
+
+interface WebGpuPlan extends Plan {
+  readonly program: Program
+  ready?: { readonly dispatches: readonly ReadyDispatch[]; readonly era: number; readonly numbers: GPUBuffer }
+  /** Kept values of the last run. */
+  results: ReadonlyMap<Tensor, Float32Array>
+}
+
+/** Numbers of a dispatch begin at a multiple of this, as every device allows. */
+const NUMBERS_STEP = 256
+
+/** Throws GemmaError 'memory' where the device has no room, 'device' where it fails. */
+export async function createWebGpuBackend(options: WebGpuBackendOptions): Promise<Backend> {
+  const { open } = options
+  try {
+    const backend = await reportErrors(open.device, () => createBackend(options))
+    const failure = open.failure()
+    if (failure) throw failure
+    return backend
+  } catch (error) {
+    open.close()
+    throw error
+  }
+}
+
+function createBackend(options: WebGpuBackendOptions): Backend {
+  const { open, tensors, constants, lowerings = webGpuLowerings, mostRows = MAX_ROWS } = options
+  const { device } = open
+  const limit = device.limits.maxStorageBufferBindingSize
+  const largest = Math.min(options.largestBinding ?? limit, limit)
+  const held = [...tensors, ...constants.keys()]
+  checkContext(held, limit)
+  const pipelines = pipelinesOf(device)
+  const store = createStore(device, held, largest)
+  const { STORAGE, UNIFORM, COPY_SRC, COPY_DST, MAP_READ } = BUFFER
+  const runBuffer = device.createBuffer({ label: 'run', size: RUN_BYTES, usage: UNIFORM | COPY_DST })
+  const rowBuffer = device.createBuffer({
+    label: 'rows',
+    size: mostRows * ROW_BYTES,
+    usage: STORAGE | COPY_DST,
+  })
+  const runGroup = device.createBindGroup({
+    layout: pipelines.runLayout,
+    entries: [runBuffer, rowBuffer].map((buffer, binding) => ({ binding, resource: { buffer } })),
+  })
+  /** Buffers in which values take turns, shared by all plans; when one grows, bind groups are made anew. */
+  const turns: GPUBuffer[] = []
+  let era = 0
+  let staging: GPUBuffer | undefined
+  let disposed = false
+
+  for (const [tensor, values] of constants) putValues(tensor, values)
+
+  function putValues(tensor: Tensor, values: Float32Array): void {
+    for (const piece of store.pieces(tensor)) {
+      const columns = tensor.shape.at(-1)!
+      const part = values.slice(piece.first * columns, (piece.first + piece.rows) * columns)
+      device.queue.writeBuffer(store.buffer({ piece, part: 'data' }), 0, part)
+    }
+  }
+
+  const compile = (tape: Tape): Program => {
+    const program = compileProgram(tape, lowerings, store)
+    checkValues(program.sizes, limit)
+    return program
+  }
+
+  const makeTurns = (sizes: readonly number[]): void => {
+    sizes.forEach((bytes, i) => {
+      const size = Math.ceil(bytes / 256) * 256
+      if ((turns[i]?.size ?? 0) >= size) return
+      turns[i]?.destroy()
+      turns[i] = device.createBuffer({ label: `values ${i}`, size, usage: STORAGE | COPY_SRC })
+      era++
+    })
+  }
+
+  const makeReady = (plan: WebGpuPlan): readonly ReadyDispatch[] => {
+    makeTurns(plan.program.sizes)
+    if (plan.ready?.era === era) return plan.ready.dispatches
+    const { dispatches, places } = plan.program
+    const numbers = plan.ready?.numbers ?? writeNumbers(device, dispatches)
+    const ready = dispatches.map(({ kernel, bindings, groups }, i): ReadyDispatch => {
+      const { pipeline, layout } = pipelines.of(kernel)
+      const buffers = bindings.map((binding): GPUBufferBinding => {
+        return { buffer: isPassing(binding) ? turns[places.get(binding)!]! : store.buffer(binding) }
+      })
+      const own = { buffer: numbers, offset: i * NUMBERS_STEP, size: NUMBERS_STEP }
+      const entries = [...buffers, own].map((resource, binding) => ({ binding, resource }))
+      return { pipeline, group: device.createBindGroup({ label: kernel.name, layout, entries }), groups }
+    })
+    plan.ready = { dispatches: ready, era, numbers }
+    return ready
+  }
+
+  const encode = (encoder: GPUCommandEncoder, dispatches: readonly ReadyDispatch[], rows: number): void => {
+    const pass = encoder.beginComputePass()
+    pass.setBindGroup(1, runGroup)
+    let current: GPUComputePipeline | undefined
+    for (const { pipeline, group, groups } of dispatches) {
+      if (pipeline !== current) pass.setPipeline(pipeline)
+      current = pipeline
+      pass.setBindGroup(0, group)
+      pass.dispatchWorkgroups(...groups(rows))
+    }
+    pass.end()
+  }
+
+  /** Copies stretches of buffers out, after what `encoder` holds. */
+  const readBack = async (
+    encoder: GPUCommandEncoder,
+    stretches: readonly { readonly buffer: GPUBuffer; readonly bytes: number }[],
+  ): Promise<ArrayBuffer> => {
+    const bytes = stretches.reduce((sum, one) => sum + one.bytes, 0)
+    if ((staging?.size ?? 0) < bytes) {
+      staging?.destroy()
+      staging = device.createBuffer({ label: 'read back', size: bytes, usage: MAP_READ | COPY_DST })
+    }
+    let at = 0
+    for (const { buffer, bytes: length } of stretches) {
+      encoder.copyBufferToBuffer(buffer, 0, staging!, at, length)
+      at += length
+    }
+    device.queue.submit([encoder.finish()])
+    if (bytes === 0) {
+      await device.queue.onSubmittedWorkDone()
+      const failure = open.failure()
+      if (failure) throw failure
+      return new ArrayBuffer(0)
+    }
+    await staging!.mapAsync(MAP_READ_MODE, 0, bytes).catch((cause: unknown) => {
+      alive()
+      throw open.failure() ?? cause
+    })
+    const failure = open.failure()
+    if (failure) throw failure
+    const copy = staging!.getMappedRange(0, bytes).slice(0)
+    staging!.unmap()
+    return copy
+  }
+
+  const alive = (): void => {
+    if (disposed) throw new GemmaError('disposed', 'The model has been disposed of.', 'Load it again.')
+    const failure = open.failure()
+    if (failure) throw failure
+  }
+  for (const tape of options.sizing ?? []) makeTurns(compile(tape).sizes)
+  return {
+    name: 'webgpu',
+    // Kernels for one row and for several are compiled apart, and may round apart.
+    exactRows: false,
+    threads: 1,
+    description: `WebGPU on ${open.name}${open.software ? ', a driver in software' : ''}`,
+    async load(tensor, stored, onBytes, signal) {
+      alive()
+      await loadTensor(device, store, tensor, stored, onBytes, signal)
+    },
+    compile(tape: Tape): WebGpuPlan {
+      alive()
+      return { tape, program: compile(tape), results: new Map() }
+    },
+    async run(plan, inputs: RunInputs, signal) {
+      alive()
+      throwIfAborted(signal)
+      const own = plan as WebGpuPlan
+      const dispatches = makeReady(own)
+      device.queue.writeBuffer(runBuffer, 0, runBlock(inputs))
+      if (inputs.rows > 0) device.queue.writeBuffer(rowBuffer, 0, rowBlock(inputs))
+      const encoder = device.createCommandEncoder()
+      encode(encoder, dispatches, inputs.rows)
+      const kept = [...plan.tape.kept]
+      const stretches = kept.map((tensor) => {
+        return {
+          buffer: turns[own.program.places.get(tensor)!]!,
+          bytes: resultBytes(tensor, plan.tape, inputs),
+        }
+      })
+      const values = await readBack(encoder, stretches)
+      let at = 0
+      own.results = new Map(
+        kept.map((tensor, i) => {
+          const { bytes } = stretches[i]!
+          const part = new Float32Array(values, at, bytes / 4)
+          at += bytes
+          return [tensor, part] as const
+        }),
+      )
+    },
+    read(plan, tensor, rows) {
+      alive()
+      const values = (plan as WebGpuPlan).results.get(tensor)
+      if (!values) throw new Error(`${tensor.name} was not kept`)
+      return values.slice(0, rows * tensor.shape[1]!)
+    },
+    async fetch(tensor) {
+      alive()
+      if (tensor.dtype !== 'f32') throw new Error(`${tensor.name} is ${tensor.dtype}, not f32`)
+      const columns = tensor.shape.at(-1)!
+      const stretches = store.pieces(tensor).map((piece) => {
+        return { buffer: store.buffer({ piece, part: 'data' }), bytes: piece.rows * columns * 4 }
+      })
+      return new Float32Array(await readBack(device.createCommandEncoder(), stretches))
+    },
+    put(tensor, values) {
+      alive()
+      putValues(tensor, values)
+    },
+    memoryBytes: () => ({
+      weights: store.weightBytes,
+      caches: store.cacheBytes,
+      scratch: turns.reduce((sum, { size }) => sum + size, 0),
+    }),
+    async dispose() {
+      if (disposed) return
+      disposed = true
+      // With the device goes everything that was made on it.
+      open.close()
+    },
+  }
+}
+
+/** Bytes of a kept value that a run made: of its rows those that were valid. */
+function resultBytes({ shape }: Tensor, tape: Tape, { rows }: RunInputs): number {
+  const [capacity, columns] = shape as [number, number]
+  return (capacity === tape.rows && rows > 0 ? Math.min(rows, capacity) : capacity) * columns * 4
+}
+
+function checkContext(tensors: readonly Tensor[], largest: number): void {
+  const found = tooLargeToBind(tensors, largest)
+  if (!found) return
+  const [{ name }, bytes] = found
+  throw new GemmaError(
+    'memory',
+    `The context takes ${bytes} bytes at once (${name}), and this GPU binds at most ${largest}.`,
+    'Choose a shorter contextLength, fewer sequences or a narrower cacheDtype.',
+  )
+}
+
+function checkValues(sizes: readonly number[], largest: number): void {
+  const bytes = Math.max(0, ...sizes)
+  if (bytes <= largest) return
+  throw new GemmaError(
+    'memory',
+    `A step of the model makes ${bytes} bytes, and this GPU takes at most ${largest} as one.`,
+    "Use device 'cpu'.",
+  )
+}
+
+/** The numbers of every dispatch in one buffer. */
+function writeNumbers(device: GPUDevice, dispatches: readonly Dispatch[]): GPUBuffer {
+  const block = new ArrayBuffer(Math.max(1, dispatches.length) * NUMBERS_STEP)
+  const view = new DataView(block)
+  dispatches.forEach(({ kernel, numbers }, i) => {
+    numbers.forEach((value, j) => {
+      const at = i * NUMBERS_STEP + 4 * j
+      const type = kernel.numbers[j]![1]
+      if (type === 'f32') view.setFloat32(at, value, true)
+      else if (type === 'i32') view.setInt32(at, value, true)
+      else view.setUint32(at, value, true)
+    })
+  })
+  const usage = BUFFER.UNIFORM | BUFFER.COPY_DST
+  const buffer = device.createBuffer({ label: 'numbers', size: block.byteLength, usage })
+  device.queue.writeBuffer(buffer, 0, block)
+  return buffer
+}

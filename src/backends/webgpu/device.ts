@@ -1,0 +1,115 @@
+// From the entry to WebGPU to a device that models run on, and what goes wrong with devices in words of our own. Runs in
+// browsers and, with the package webgpu (see open.node.ts), in Node. Knows no model.
+
+import { GemmaError } from '../../error.ts'
+
+export interface FoundAdapter {
+  readonly adapter: GPUAdapter
+  /** For people. */
+  readonly name: string
+  /** Whether a program plays the GPU: slower than our own kernels on the CPU. */
+  readonly software: boolean
+}
+
+export interface OpenDevice {
+  readonly device: GPUDevice
+  readonly name: string
+  readonly software: boolean
+  /** What the device reported, if anything did not work since it was opened. */
+  failure(): GemmaError | undefined
+  close(): void
+}
+
+/**
+ * Largest binding that is asked for, where the adapter has more than the 128 MiB of every device: weights then lie in fewer
+ * pieces, and longer contexts fit.
+ */
+const LARGEST_BINDING = 1 << 30
+
+/** The fastest adapter, or undefined where the system has none. */
+export async function findAdapter(gpu: GPU): Promise<FoundAdapter | undefined> {
+  const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
+  if (!adapter) return undefined
+  const { vendor, architecture, device, description, isFallbackAdapter } = adapter.info
+  const names = [description, device, [vendor, architecture].filter((part) => part !== '').join(' ')]
+  const name = names.find((one) => one !== '') ?? 'an unnamed GPU'
+  const software =
+    isFallbackAdapter || /llvmpipe|lavapipe|swiftshader|software|basic render/i.test(names.join(' '))
+  return { adapter, name, software }
+}
+
+/** Opens a device with the limits that models want, as far as the adapter has them. Throws GemmaError 'device'. */
+export async function openDevice({ adapter, name, software }: FoundAdapter): Promise<OpenDevice> {
+  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits
+  const binding = Math.min(LARGEST_BINDING, maxStorageBufferBindingSize)
+  const requiredLimits = {
+    maxStorageBufferBindingSize: binding,
+    maxBufferSize: Math.min(Math.max(binding, 256 << 20), maxBufferSize),
+  }
+  const device = await adapter
+    .requestDevice({ label: 'gemma-ts', requiredLimits })
+    .catch((cause: unknown) => {
+      throw new GemmaError('device', `The GPU ${name} gave no device: ${told(cause)}`, '', { cause })
+    })
+  return { device, name, software, ...watch(device, name), close: () => device.destroy() }
+}
+
+/** Hears of the first thing that goes wrong: later ones mostly follow from it. */
+function watch(device: GPUDevice, name: string): Pick<OpenDevice, 'failure'> {
+  let first: GemmaError | undefined
+  device.lost.then(({ reason, message }) => {
+    first ??= new GemmaError(
+      'device',
+      `The GPU ${name} was lost (${reason === 'destroyed' ? 'destroyed' : message}).`,
+      'Load the model again.',
+    )
+  })
+  device.addEventListener('uncapturederror', (event) => {
+    event.preventDefault()
+    first ??= reported(event.error)
+  })
+  return { failure: () => first }
+}
+
+/** An error that WebGPU reported, as ours. */
+export function reported(error: GPUError): GemmaError {
+  // Where WebGPU is a package, there is no global class to compare with.
+  if (error.constructor.name === 'GPUOutOfMemoryError') {
+    return new GemmaError(
+      'memory',
+      `The GPU has not enough memory: ${told(error)}`,
+      "Choose a shorter contextLength, a narrower dtype, or device 'cpu'.",
+    )
+  }
+  return new GemmaError('device', `The GPU refused a command: ${told(error)}`, "Use device 'cpu'.")
+}
+
+/** Runs what creates things on a device, and throws what the device reports of it. */
+export async function reportErrors<T>(device: GPUDevice, create: () => T): Promise<T> {
+  device.pushErrorScope('validation')
+  device.pushErrorScope('out-of-memory')
+  const made = settled(create)
+  const errors = [await device.popErrorScope(), await device.popErrorScope()]
+  if ('thrown' in made) throw made.thrown
+  const error = errors.find((one) => one !== null)
+  if (error) throw reported(error)
+  return made.value
+}
+
+/** The value or what was thrown, so that scopes are closed either way. */
+function settled<T>(create: () => T): { readonly value: T } | { readonly thrown: unknown } {
+  try {
+    return { value: create() }
+  } catch (thrown) {
+    return { thrown }
+  }
+}
+
+/** The first line: what follows in Dawn's messages is the path through its own code. */
+function told(error: unknown): string {
+  return (
+    error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
+      ? String(error.message)
+      : String(error)
+  ).split('\n')[0]!
+}

@@ -1,0 +1,108 @@
+// From a tape to dispatches: ops are lowered, and values get buffers by their lifetimes. Within one dispatch a buffer may
+// not be both read and written, so values do not share one large buffer but take turns in several. Knows no kernel by name.
+
+import { elementCount, type Tape, type Tensor } from '../../graph/tape.ts'
+import type { ScratchBuffer } from '../../ops/lowering.ts'
+import type {
+  Binding,
+  Groups,
+  PiecePart,
+  WebGpuLowering,
+  WebGpuLowerings,
+} from '../../ops/lowering-webgpu.ts'
+import type { Kernel } from '../../ops/wgsl/kernel.ts'
+import type { Store } from './store.ts'
+
+/** A value or scratch: what takes turns in buffers. */
+export type Passing = Tensor | ScratchBuffer
+
+export interface Dispatch {
+  readonly kernel: Kernel
+  /** In the order of the kernel's bindings. */
+  readonly bindings: readonly (Passing | PiecePart)[]
+  readonly numbers: readonly number[]
+  readonly groups: Groups
+}
+
+export interface Program {
+  readonly dispatches: readonly Dispatch[]
+  /** Which of the shared buffers each value and scratch has, and how large those must be. */
+  readonly places: ReadonlyMap<Passing, number>
+  readonly sizes: readonly number[]
+}
+
+export function compileProgram(tape: Tape, lowerings: WebGpuLowerings, store: Store): Program {
+  const dispatches = lowerTape(tape, lowerings, store)
+  return { dispatches, ...takeTurns(dispatches, tape) }
+}
+
+export function isPassing(binding: Binding): binding is Passing {
+  return 'scratch' in binding || ('role' in binding && binding.role === 'value')
+}
+
+function lowerTape(tape: Tape, lowerings: WebGpuLowerings, store: Store): Dispatch[] {
+  const dispatches: Dispatch[] = []
+  const made = new Map<string, unknown>()
+  let scratches = 0
+  const whole = (binding: Binding): Passing | PiecePart => {
+    if ('piece' in binding || 'scratch' in binding || binding.role === 'value') return binding
+    const [piece, ...more] = store.pieces(binding)
+    if (!piece || more.length > 0) throw new Error(`${binding.name} lies in several pieces`)
+    return { piece, part: 'data' }
+  }
+  const lowering: WebGpuLowering = {
+    rows: tape.rows,
+    dispatch(kernel, bindings, numbers, groups) {
+      dispatches.push({
+        kernel,
+        bindings: [...kernel.reads, ...kernel.writes].map((name) => whole(bindings[name])),
+        numbers: kernel.numbers.map(([name]) => numbers[name]),
+        groups,
+      })
+    },
+    scratch: (bytes) => ({ scratch: scratches++, bytes }),
+    shared: <T>(key: string, make: () => T): T => {
+      if (!made.has(key)) made.set(key, make())
+      return made.get(key) as T
+    },
+    pieces: (tensor) => store.pieces(tensor),
+  }
+  for (const step of tape.steps) {
+    const lower = lowerings.get(step.op)
+    if (!lower) throw new Error(`no WGSL lowering for ${step.op.name}`)
+    lower(step, lowering)
+  }
+  return dispatches
+}
+
+export function passingBytes(passing: Passing): number {
+  return 'scratch' in passing ? passing.bytes : elementCount(passing.shape) * 4
+}
+
+/** Gives each passing buffer the smallest free place that holds it, or grows the largest, or opens one. */
+function takeTurns(dispatches: readonly Dispatch[], tape: Tape): Pick<Program, 'places' | 'sizes'> {
+  const last = new Map<Passing, number>()
+  dispatches.forEach(({ bindings }, at) => {
+    for (const binding of bindings) if (isPassing(binding)) last.set(binding, at)
+  })
+  for (const tensor of tape.kept) last.set(tensor, dispatches.length)
+  const places = new Map<Passing, number>()
+  const sizes: number[] = []
+  const free = new Set<number>()
+  const place = (bytes: number): number => {
+    const rising = [...free].sort((a, b) => sizes[a]! - sizes[b]!)
+    const chosen = rising.find((i) => sizes[i]! >= bytes) ?? rising.at(-1) ?? sizes.push(0) - 1
+    sizes[chosen] = Math.max(sizes[chosen]!, bytes)
+    free.delete(chosen)
+    return chosen
+  }
+  dispatches.forEach(({ bindings }, at) => {
+    for (const binding of bindings) {
+      if (isPassing(binding) && !places.has(binding)) places.set(binding, place(passingBytes(binding)))
+    }
+    for (const binding of new Set(bindings)) {
+      if (isPassing(binding) && last.get(binding) === at) free.add(places.get(binding)!)
+    }
+  })
+  return { places, sizes }
+}
