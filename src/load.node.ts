@@ -2,6 +2,7 @@
 // tokenizer. Node only.
 
 import { availableParallelism, freemem, totalmem } from 'node:os'
+import { openGpu } from './backends/webgpu/open.node.ts'
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
 import type { DownloadOptions } from './hub/download-options.ts'
@@ -42,7 +43,7 @@ export async function load(source: string, options: LoadOptions = {}): Promise<G
     await closeAdapters(adapters)
     throw error
   }
-  const host = { start, threads: availableParallelism(), memoryBudget: memoryBudget() }
+  const host = { start, openGpu, threads: availableParallelism(), memoryBudget: memoryBudget() }
   return loadCheckpoint(checkpoint, options, host, adapters)
 }
 

@@ -3,6 +3,7 @@
 
 import { GemmaError } from './error.ts'
 import { createGemma, type Gemma } from './gemma.ts'
+import { chooseDevice, type DeviceChoice } from './generate/choose-device.ts'
 import { type LoadProgress, loadModel, type WeightDtype } from './generate/load-model.ts'
 import { samplingDefaults } from './generate/options.ts'
 import type { CacheDtype } from './graph/dtype.ts'
@@ -21,11 +22,14 @@ export interface LoadOptions extends CommonLoadOptions {
 
 /** What can be asked for wherever the model comes from. */
 export interface CommonLoadOptions {
-  /** 'auto' and 'cpu' run on the CPU. */
-  readonly device?: 'auto' | 'cpu' | 'webgpu'
+  /**
+   * 'auto' takes the GPU where WebGPU finds one (in Node with the package webgpu installed) that has room, else the CPU;
+   * also the CPU when `threads` is given. The model's description says what was taken.
+   */
+  readonly device?: DeviceChoice
   /** Precision of the weights in memory; 'auto' keeps what the file has. */
   readonly dtype?: WeightDtype
-  /** Worker threads; default: as many as the machine has cores. 0 computes in the calling thread. */
+  /** Worker threads of the CPU; default: as many as the machine has cores. 0 computes in the calling thread. */
   readonly threads?: number
   /** Tokens of prompt and answer together; default: the model's own, at most 8 192. */
   readonly contextLength?: number
@@ -37,6 +41,7 @@ export interface CommonLoadOptions {
   readonly signal?: AbortSignal
 }
 
+const DEVICES: readonly DeviceChoice[] = ['auto', 'cpu', 'webgpu']
 const DTYPES: readonly WeightDtype[] = ['auto', 'f32', 'bf16', 'int8', 'int8row', 'int4']
 const CACHE_DTYPES: readonly CacheDtype[] = ['f32', 'f16', 'int8']
 const MOST_THREADS = 256
@@ -54,10 +59,7 @@ export function checkLoadOptions({
       `cacheDtype is ${JSON.stringify(cacheDtype)}, expected one of ${CACHE_DTYPES.join(', ')}.`,
     )
   }
-  if (device === 'webgpu') {
-    throw new GemmaError('unsupported', "device 'webgpu' is not there yet.", "Use 'auto' or 'cpu'.")
-  }
-  if (device !== 'auto' && device !== 'cpu') {
+  if (!DEVICES.includes(device)) {
     throw new GemmaError('usage', `device is ${JSON.stringify(device)}, expected 'auto', 'cpu' or 'webgpu'.`)
   }
   if (!DTYPES.includes(dtype)) {
@@ -72,6 +74,8 @@ export function checkLoadOptions({
 export interface Host {
   /** Worker threads where the caller of load names none. */
   readonly threads: number
+  /** Gives the entry to WebGPU, or throws GemmaError. */
+  readonly openGpu: () => Promise<GPU>
   /** Bytes this process may still take; undefined where nobody can tell. */
   readonly memoryBudget?: number
   /** performance.now() when loading began. */
@@ -116,7 +120,10 @@ export async function loadCheckpoint(
     const tokenizer = hasTokenizer
       ? createTokenizer(files, { template: generation === 3 ? 'gemma3' : 'gemma' })
       : missingTokenizer(checkpoint.name)
+    const wanted = options.device ?? 'auto'
+    const device = wanted === 'auto' && options.threads !== undefined ? 'cpu' : wanted
     const engine = await loadModel(checkpoint, {
+      device: await chooseDevice(device, host.openGpu),
       dtype: options.dtype,
       pieces: hasTokenizer ? tokenizer.vocabSize : undefined,
       threads: options.threads ?? host.threads,

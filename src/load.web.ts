@@ -55,8 +55,19 @@ export async function load(source: WebModelSource, options: WebLoadOptions = {})
     await closeAdapters(adapters)
     throw error
   }
-  const host = { start, threads: canShare() ? navigator.hardwareConcurrency : 0 }
+  const host = { start, openGpu, threads: canShare() ? navigator.hardwareConcurrency : 0 }
   return loadCheckpoint(checkpoint, options, host, adapters)
+}
+
+async function openGpu(): Promise<GPU> {
+  // Absent in older browsers, and on pages that were not fetched by https.
+  const gpu = (globalThis.navigator as Partial<Navigator> | undefined)?.gpu
+  if (gpu) return gpu
+  throw new GemmaError(
+    'unsupported',
+    'This browser offers no WebGPU here.',
+    "Use a newer one, a page served by https or from localhost, or device 'cpu'.",
+  )
 }
 
 /** Whether memory can be shared with workers here. */

@@ -6,6 +6,8 @@ import { MAX_ROWS } from '../backends/backend.ts'
 import { createReferenceBackend } from '../backends/reference.ts'
 import { createWasmBackend } from '../backends/wasm/backend.ts'
 import type { KernelBuild } from '../backends/wasm/variant.ts'
+import { createWebGpuBackend } from '../backends/webgpu/backend.ts'
+import { openDevice } from '../backends/webgpu/device.ts'
 import { GemmaError } from '../error.ts'
 import { type CacheDtype, cacheRowBytes, type Dtype, layoutOf } from '../graph/dtype.ts'
 import { type Adapters, matrixSize, type Tensor } from '../graph/tape.ts'
@@ -14,6 +16,7 @@ import { type ModelConfig, parseConfig } from '../model/config.ts'
 import { adapterBytes, checkAdapter, createAdapters } from '../model/lora.ts'
 import { createParameters, type ParameterSpec, type Parameters, parameterSpecs } from '../model/parameters.ts'
 import type { Checkpoint, Encoding, StoredAdapter, StoredTensor } from '../weights/checkpoint.ts'
+import type { ChosenDevice } from './choose-device.ts'
 import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
 
 /**
@@ -43,6 +46,8 @@ export interface LoadModelOptions {
   readonly pieces?: number
   /** Low-rank adapters by the names that requests will call them by; they stay the caller's to close. */
   readonly adapters?: ReadonlyMap<string, StoredAdapter>
+  /** Default: the CPU. */
+  readonly device?: ChosenDevice
   readonly backend?: 'wasm' | 'reference'
   readonly build?: KernelBuild | 'auto'
   readonly memoryLimit?: number
@@ -98,29 +103,19 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
   const contextLength = checkContext(options.contextLength, config)
   const sequences = checkSequences(options.sequences)
   const cacheDtype = options.cacheDtype ?? cacheDtypeFor(config, dtype, contextLength, sequences)
-  if (options.memoryBudget !== undefined) {
-    const adapters = [...storedAdapters.values()].reduce((sum, { layers }) => sum + adapterBytes(layers), 0)
-    const held = { contextLength, sequences, cacheDtype, adapters }
-    checkMemory(checkpoint, config, dtypeOf, held, options.memoryBudget)
-  }
   const state = createState(config, { contextLength, sequences, maxRows: MAX_ROWS, cacheDtype })
   const pieces = Math.min(options.pieces ?? config.vocabSize, config.vocabSize)
   const adapters = new Map<string, Adapters>()
   for (const [name, { layers }] of storedAdapters)
     adapters.set(name, createAdapters(parameters, ranksOf(layers)))
   const model: Model = { config, parameters, state, contextLength, sequences, pieces, adapters }
-  const tensors = inOrderOfUse(model)
-  const backend: Backend =
-    options.backend === 'reference'
-      ? createReferenceBackend({ tensors, constants: state.constants })
-      : await createWasmBackend({
-          threads: options.threads,
-          tensors,
-          constants: state.constants,
-          sizing: sizingTapes(model),
-          build: options.build,
-          memoryLimit: options.memoryLimit,
-        })
+  const checkBudget = (): void => {
+    if (options.memoryBudget === undefined) return
+    const bytes = [...storedAdapters.values()].reduce((sum, { layers }) => sum + adapterBytes(layers), 0)
+    const held = { contextLength, sequences, cacheDtype, adapters: bytes }
+    checkMemory(checkpoint, config, dtypeOf, held, options.memoryBudget)
+  }
+  const backend = await createBackend(model, options, checkBudget)
   try {
     const weights = allParameters(parameters).map((tensor): Filling => [tensor, stored.get(tensor.name)!])
     const added = [...adapters].flatMap(([name, own]) => adapterFillings(own, storedAdapters.get(name)!))
@@ -130,6 +125,43 @@ export async function loadModel(checkpoint: Checkpoint, options: LoadModelOption
     throw error
   }
   return createEngine(model, backend)
+}
+
+/** On the GPU if one was chosen and has room, else on the CPU if that may be, once `checkBudget` lets it pass. */
+async function createBackend(
+  model: Model,
+  options: LoadModelOptions,
+  checkBudget: () => void,
+): Promise<Backend> {
+  const tensors = inOrderOfUse(model)
+  const { constants } = model.state
+  let remark = options.device?.remark
+  const gpu = options.device?.gpu
+  if (gpu) {
+    // What a program that plays a GPU holds is memory of this machine.
+    if (gpu.software) checkBudget()
+    try {
+      return await createWebGpuBackend({
+        ...{ open: await openDevice(gpu), tensors, constants },
+        sizing: sizingTapes(model),
+      })
+    } catch (error) {
+      if (!options.device.mayFallBack || !(error instanceof GemmaError)) throw error
+      remark = `${gpu.name}: ${error.message}`
+    }
+  }
+  checkBudget()
+  if (options.backend === 'reference') return createReferenceBackend({ tensors, constants })
+  const backend = await createWasmBackend({
+    threads: options.threads,
+    tensors,
+    constants,
+    sizing: sizingTapes(model),
+    build: options.build,
+    memoryLimit: options.memoryLimit,
+  })
+  if (remark === undefined) return backend
+  return { ...backend, description: `${backend.description} (no GPU: ${remark})` }
 }
 
 /** Padded tables (256 128 rows in Google's JAX files) and unpadded ones are both the same model. */
