@@ -5,17 +5,12 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import {
-  MICRO_CORPUS,
-  type MicroCorpusSizes,
-  taskWeights,
-  writeMicroCorpus,
-} from '../examples/micro/corpus.ts'
+import { MICRO_CORPUS, type MicroCorpusSizes, writeMicroCorpus } from '../examples/micro/corpus.ts'
 import { documentKinds, lineWriters } from '../examples/micro/documents.ts'
 import { derivations, writeDocument } from '../examples/recipes/corpus/grammar.ts'
 import { createRandom } from '../src/generate/random.ts'
 import { recogniseQuestion } from '../src/micro/check.ts'
-import { wordingsOf } from '../src/micro/task.ts'
+import { withoutLeadIn, wordingsOf } from '../src/micro/task.ts'
 import { tasks } from '../src/micro/tasks.ts'
 
 const lines = Object.entries(lineWriters)
@@ -60,7 +55,7 @@ describe('the files', () => {
   const sizes: MicroCorpusSizes = {
     ...MICRO_CORPUS,
     documents: { prose: 20, code: 20, maths: 20, lessons: 20 },
-    ...{ heldOut: 5, pairs: 3000, heldOutPairs: 3, testPairs: 10 },
+    ...{ heldOut: 5, pairs: 3000, secondPairs: 2000, heldOutPairs: 3, testPairs: 10 },
   }
   const contents = async (folder: string): Promise<[string, string][]> => {
     const entries = await readdir(folder, { recursive: true, withFileTypes: true })
@@ -90,22 +85,27 @@ describe('the files', () => {
         .split('\n')
         .map((line) => JSON.parse(line))
     type Conversation = { messages: { role: string; content: string }[] }
-    const conversations = (await read('pairs.jsonl')) as unknown as Conversation[]
-    const questions = conversations.flatMap(({ messages }) =>
-      messages.filter(({ role }) => role === 'user').map(({ content }) => content),
-    )
-    expect(questions.length).toBe(sizes.pairs)
-    expect(new Set(conversations.map(({ messages }) => messages.length))).toEqual(new Set([2, 4, 6]))
-    const taught = new Map(tasks.map((task) => [task.name, 0]))
-    for (const question of questions) {
-      const { task } = recogniseQuestion(question)!
-      taught.set(task.name, taught.get(task.name)! + 1)
+    const questions: string[] = []
+    for (const [file, count, weights] of [
+      ['pairs.jsonl', sizes.pairs, sizes.taskWeights],
+      ['second-pairs.jsonl', sizes.secondPairs, sizes.secondTaskWeights],
+    ] as const) {
+      const conversations = (await read(file)) as unknown as Conversation[]
+      const own = conversations.flatMap(({ messages }) =>
+        messages.filter(({ role }) => role === 'user').map(({ content }) => content),
+      )
+      expect(own.length).toBe(count)
+      expect(new Set(conversations.map(({ messages }) => messages.length))).toEqual(new Set([2, 4, 6]))
+      const names = own.map((question) => recogniseQuestion(question)!.task.name)
+      const sum = Object.values(weights).reduce((total, weight) => total + weight)
+      for (const { name } of tasks) {
+        const share = names.filter((other) => other === name).length / count
+        expect([name, share]).toEqual([name, expect.closeTo((weights[name] ?? 0) / sum, 1)])
+        expect(share > 0).toBe(weights[name] !== undefined)
+      }
+      questions.push(...own.map(withoutLeadIn))
     }
-    for (const [name, count] of taught) {
-      const share = taskWeights[name]! / Object.values(taskWeights).reduce((sum, weight) => sum + weight)
-      expect([name, count / sizes.pairs]).toEqual([name, expect.closeTo(share, 1)])
-      expect(count).toBeGreaterThan(0)
-    }
+    expect(Object.keys(sizes.secondTaskWeights).toSorted()).toEqual(tasks.map(({ name }) => name).toSorted())
     const asked = (await read('test-pairs.jsonl')) as unknown as { task: string; question: string }[]
     expect(new Set(asked.map(({ task }) => task))).toEqual(new Set(tasks.map(({ name }) => name)))
     // The words of a held-out wording around its gaps never stand in a question of training.

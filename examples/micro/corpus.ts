@@ -10,6 +10,8 @@ import {
   heldOutPairs,
   type TaskWeights,
   trainingPairs,
+  varyingPairs,
+  vocabularyTexts,
 } from '../../src/micro/pairs.ts'
 import { writeAtomically } from '../../src/weights/atomic.node.ts'
 import { writeDocument } from '../recipes/corpus/grammar.ts'
@@ -20,16 +22,23 @@ export interface MicroCorpusSizes {
   readonly documents: Readonly<Record<DocumentKind, number>>
   /** Held-out documents of each kind. */
   readonly heldOut: number
+  /** Pairs to learn the vocabulary from. */
+  readonly vocabularyPairs: number
   /** Training pairs, and how often each task comes among them. */
   readonly pairs: number
   readonly taskWeights: TaskWeights
+  readonly secondPairs: number
+  readonly secondTaskWeights: TaskWeights
   /** Held-out pairs of each task to watch in training, and to test with. */
   readonly heldOutPairs: number
   readonly testPairs: number
 }
 
-/** Harder tasks, and those with more to remember, come more often. */
-export const taskWeights: TaskWeights = {
+/**
+ * How often tasks come among the texts that the vocabulary is learned from. They have a sample of their own, so that
+ * training more of a task makes no other tokens.
+ */
+const vocabularyWeights: TaskWeights = {
   ...{ addition: 4, subtraction: 6, 'unit conversion': 4 },
   ...{ 'date to ISO': 1.5, 'ISO to date': 1.5, 'days in a month': 1.5, 'days after a date': 3 },
   ...{ 'number in words': 1.5, 'number in digits': 1.5, 'money in words': 2, 'money in digits': 2 },
@@ -44,12 +53,35 @@ export const taskWeights: TaskWeights = {
   },
 }
 
-/** Some 8 million tokens of documents and 4 million of conversations, of a vocabulary of 2,048. */
+/** Harder tasks, and those with more to remember, come more often. */
+const taskWeights: TaskWeights = {
+  ...{ addition: 7, subtraction: 9, 'unit conversion': 5 },
+  ...{ 'date to ISO': 1.5, 'ISO to date': 1.5, 'days in a month': 2, 'days after a date': 3.5 },
+  ...{ 'number in words': 2, 'number in digits': 2, 'money in words': 2.5, 'money in digits': 2 },
+  ...{ 'case style': 8, slug: 3, idiom: 7, command: 2.5, story: 4 },
+  ...{ hello: 0.6, thanks: 0.5, 'good-bye': 0.5, 'what it is': 0.8, 'what it can do': 0.6 },
+  ...{ 'out of scope': 8, 'other requests': 5 },
+}
+
+/** How often they come in the second course, which is for what the first left undone. */
+const secondTaskWeights: TaskWeights = {
+  ...{ addition: 5, subtraction: 9, 'unit conversion': 6 },
+  ...{ 'date to ISO': 1, 'ISO to date': 1, 'days in a month': 3, 'days after a date': 5 },
+  ...{ 'number in words': 1.5, 'number in digits': 3, 'money in words': 1.5, 'money in digits': 1.5 },
+  ...{ 'case style': 14, slug: 2, idiom: 6, command: 2, story: 9 },
+  ...{ hello: 0.8, thanks: 0.6, 'good-bye': 0.5, 'what it is': 1, 'what it can do': 0.6, 'about itself': 1 },
+  ...{ 'out of scope': 6, 'other requests': 6, errands: 8 },
+}
+
+/** Some 8 million tokens of documents and 7.5 million of conversations, of a vocabulary of 2,048. */
 export const MICRO_CORPUS: MicroCorpusSizes = {
   documents: { prose: 12_000, code: 20_000, maths: 32_000, lessons: 12_000 },
   heldOut: 200,
-  pairs: 100_000,
+  vocabularyPairs: 20_000,
+  pairs: 120_000,
   taskWeights,
+  secondPairs: 75_000,
+  secondTaskWeights,
   heldOutPairs: 10,
   testPairs: 100,
 }
@@ -85,7 +117,9 @@ function* documents(
  *
  *     prose.jsonl code.jsonl maths.jsonl lessons.jsonl   training documents, {text}
  *     held-out/…                                         others of the same kinds, {text, logProbability}
- *     pairs.jsonl held-out-pairs.jsonl                   {messages}
+ *     vocabulary.jsonl                                   questions and answers for the tokenizer, {text}
+ *     pairs.jsonl second-pairs.jsonl                     training pairs of two courses, {messages}
+ *     held-out-pairs.jsonl                               {messages}
  *     test-pairs.jsonl                                   {task, question, answer}, drawn from the same held-out wordings
  */
 export async function writeMicroCorpus(
@@ -104,10 +138,20 @@ export async function writeMicroCorpus(
       documents(kind, sizes.heldOut, seed * 1000 + 10 * index + 1),
     )
   }
-  const names = Object.keys(sizes.taskWeights)
+  const names = Object.keys(sizes.secondTaskWeights)
   const random = (file: number): (() => number) => createRandom(seed * 1000 + file)
-  const pairs = trainingPairs(sizes.pairs, random(100), sizes.taskWeights)
+  const vocabulary = vocabularyTexts(sizes.vocabularyPairs, random(100), vocabularyWeights)
+  await writeLines(
+    join(directory, 'vocabulary.jsonl'),
+    vocabulary.map((text) => ({ text })),
+  )
+  const pairs = trainingPairs(sizes.pairs, random(104), sizes.taskWeights)
   await writeLines(join(directory, 'pairs.jsonl'), conversationsOf(pairs, random(103)).map(asMessages))
+  const second = varyingPairs(sizes.secondPairs, random(105), sizes.secondTaskWeights)
+  await writeLines(
+    join(directory, 'second-pairs.jsonl'),
+    conversationsOf(second, random(106)).map(asMessages),
+  )
   const heldOut = heldOutPairs(sizes.heldOutPairs, random(101), names)
   await writeLines(
     join(directory, 'held-out-pairs.jsonl'),

@@ -2,7 +2,7 @@
 // beyond: of other questions it says that it cannot tell.
 
 import { DECLINE } from './declining.ts'
-import { recognise, type Task, type Values } from './task.ts'
+import { recognise, type Task, type Values, withoutLeadIn } from './task.ts'
 import { tasks } from './tasks.ts'
 
 export interface Recognised {
@@ -19,7 +19,7 @@ export type Verdict =
 
 /** The task that a question belongs to, and what stands in its gaps. */
 export function recogniseQuestion(question: string): Recognised | undefined {
-  const text = question.trim()
+  const text = withoutLeadIn(question.trim())
   for (const task of tasks) {
     const values = recognise(task, text)
     if (values !== undefined) return { task, values }

@@ -7,7 +7,7 @@ import { between, pick, type Random, type Task, type Values } from './task.ts'
 export const DECLINE = "I can't help with that; I am a very small model."
 
 /** Every fourth of a list is kept from training, so that declining is tried on things never seen. */
-function some(random: Random, list: readonly string[], heldOut: boolean): string {
+export function some(random: Random, list: readonly string[], heldOut: boolean): string {
   return pick(
     random,
     list.filter((_, index) => (index % 4 === 3) === heldOut),

@@ -1,7 +1,7 @@
 // Questions with answers to learn from, and others to test with: wordings, and with them whatever a task keeps, are either
 // in the one or in the other. From a seed, always the same.
 
-import { fill, pick, type Random, type Task, wordingsOf } from './task.ts'
+import { fill, leadIns, pick, type Random, type Task, wordingsOf } from './task.ts'
 import { tasks } from './tasks.ts'
 
 export interface Pair {
@@ -21,20 +21,46 @@ function careless(random: Random, wording: string): string {
   return random() < 0.12 ? uncapped.replace(/[.?!]$/, '') : uncapped
 }
 
-export function makePair(task: Task, random: Random, heldOut: boolean): Pair {
+/** A pair as the wording has it, which knows nothing of what stands in its gaps. */
+function rawPair(task: Task, random: Random, heldOut: boolean): Pair {
   const wording = careless(random, pick(random, wordingsOf(task, heldOut)))
   const values = task.draw(random, heldOut)
   return { task: task.name, question: fill(wording, values), answer: task.answer(values, random)! }
 }
 
-export function trainingPairs(count: number, random: Random, weights: TaskWeights): Pair[] {
+/** 'a angry fox' is 'an angry fox'. */
+function withArticles(pair: Pair): Pair {
+  return { ...pair, question: pair.question.replace(/\b([Aa]) (?=angry\b)/g, '$1n ') }
+}
+
+export function makePair(task: Task, random: Random, heldOut: boolean): Pair {
+  return withArticles(rawPair(task, random, heldOut))
+}
+
+function rawPairs(count: number, random: Random, weights: TaskWeights): Pair[] {
   const chosen = tasks.filter(({ name }) => (weights[name] ?? 0) > 0)
   const sum = chosen.reduce((total, { name }) => total + weights[name]!, 0)
   return Array.from({ length: count }, () => {
     let left = random() * sum
     const task = chosen.find(({ name }) => (left -= weights[name]!) < 0) ?? chosen.at(-1)!
-    return makePair(task, random, false)
+    return rawPair(task, random, false)
   })
+}
+
+/** Questions and answers to learn a vocabulary from: raw ones, since no token begins in one word and ends in the next. */
+export function vocabularyTexts(count: number, random: Random, weights: TaskWeights): string[] {
+  return rawPairs(count, random, weights).flatMap(({ question, answer }) => [question, answer])
+}
+
+export function trainingPairs(count: number, random: Random, weights: TaskWeights): Pair[] {
+  return rawPairs(count, random, weights).map(withArticles)
+}
+
+/** The same, a quarter of them with words in front, so that a question need not begin where it always does. */
+export function varyingPairs(count: number, random: Random, weights: TaskWeights): Pair[] {
+  return trainingPairs(count, random, weights).map((pair) =>
+    random() < 0.25 ? { ...pair, question: `${pick(random, leadIns)} ${pair.question}` } : pair,
+  )
 }
 
 /** Questions of each task in wordings that training never has, each question once; fewer where there are not so many. */

@@ -51,6 +51,17 @@ export function isHeldOutWording(index: number): boolean {
   return index % 5 === 4
 }
 
+/** What may stand before any question. */
+export const leadIns: readonly string[] = [
+  ...['Now:', 'Next:', 'Question:', 'OK,', 'Good.', 'And now:', 'Another one:', 'Well,', 'Please:', 'Right.'],
+]
+
+/** A question without what stands before it. */
+export function withoutLeadIn(question: string): string {
+  const found = leadIns.find((words) => question.startsWith(`${words} `))
+  return found === undefined ? question : question.slice(found.length + 1)
+}
+
 /** The wordings that training may use, or those kept from it. */
 export function wordingsOf(task: Task, heldOut: boolean): readonly string[] {
   return task.wordings.filter((_, index) => isHeldOutWording(index) === heldOut)
@@ -67,7 +78,9 @@ const special = /[.*+?^${}()|[\]\\]/g
 function patternOf(task: Task, wording: string): RegExp {
   const parts = wording.replace(/[.?!]$/, '').split(/\{(\w+)\}/)
   const source = parts.map((part, i) =>
-    i % 2 === 1 ? `(?<${part}>${task.gaps[part]})` : part.replace(special, '\\$&'),
+    i % 2 === 1
+      ? `(?<${part}>${task.gaps[part]})`
+      : part.replace(special, '\\$&').replace(/\b([Aa]) $/, '$1n? '),
   )
   const [first = ''] = source
   if (/^[A-Za-z]/.test(first)) {
