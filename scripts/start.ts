@@ -1,17 +1,15 @@
-// npm start: shows in a second that everything works, on the tiny checkpoint in test/data. With arguments it
-// is the program `gemma`: npm start -- chat google/gemma-2b-it
+// npm start: a chat with the small model that lies in this repository; without a terminal it answers the examples and
+// ends. With arguments it is the program `gemma`: npm start -- chat google/gemma-2b-it
 
-import { fileURLToPath } from 'node:url'
 import { runCommandLine } from '../src/cli/program.ts'
 import { Gemma } from '../src/index.ts'
-
-const MODEL = 'test/data/models/gemma1-mqa'
-const PROMPT = 'Hello, how are you?'
+import { checkAnswer, describeVerdict } from '../src/micro/check.ts'
+import { exampleQuestions } from '../src/micro/examples.ts'
 
 const NEXT_STEPS = `
-The weights of this model are random numbers, so its text means nothing; it shows that loading and running
-work on this machine. To talk with a real Gemma, accept its licence at huggingface.co/google/gemma-2b-it, set
-HF_TOKEN to a token of yours, and:
+This was Gemma micro, 1.2 million parameters, made from nothing by this repository: models/micro/README.md
+says what it can do. In a terminal, npm start is a chat with it. To talk with a real Gemma, accept its licence
+at huggingface.co/google/gemma-2b-it, set HF_TOKEN to a token of yours, and:
 
   npm start -- inspect google/gemma-2b-it      what it needs, before anything is downloaded
   npm start -- chat google/gemma-2b-it
@@ -24,31 +22,30 @@ npm start -- --help shows all commands.
 `
 
 async function demonstrate(): Promise<void> {
-  const path = fileURLToPath(new URL(`../${MODEL}`, import.meta.url))
-  const gemma = await Gemma.load(path)
-  const { numHiddenLayers, hiddenSize } = gemma.config
-  process.stdout.write(
-    `${MODEL}: Gemma ${gemma.config.generation}, ${numHiddenLayers} layers of width ${hiddenSize}, random weights\n` +
-      `loaded in ${Math.round(gemma.loadMs)} ms: ${gemma.description}\n\n${PROMPT}`,
-  )
-  const pieces = gemma.generate(PROMPT, { maxTokens: 48 })
-  for (;;) {
-    const { value, done } = await pieces.next()
-    if (!done) {
-      process.stdout.write(value.text)
-      continue
+  const { stdout } = process
+  await using gemma = await Gemma.load()
+  stdout.write(`Gemma micro, loaded in ${Math.round(gemma.loadMs)} ms: ${gemma.description}\n`)
+  for (const question of exampleQuestions) {
+    stdout.write(`\n> ${question}\n`)
+    const texts = gemma.chat([{ role: 'user', content: question }])
+    let answer = ''
+    for (;;) {
+      const { value, done } = await texts.next()
+      if (!done) {
+        stdout.write(value)
+        answer += value
+        continue
+      }
+      const verdict = describeVerdict(checkAnswer(question, answer))
+      const rate = Math.round(value.timing.decodeTokensPerSecond)
+      stdout.write(`\n[${verdict}; ${value.usage.completionTokens} tokens at ${rate} per second]\n`)
+      break
     }
-    const { promptTokens, completionTokens } = value.usage
-    const { prefillTokensPerSecond, decodeTokensPerSecond } = value.timing
-    process.stdout.write(
-      `\n\n${promptTokens} prompt tokens at ${Math.round(prefillTokensPerSecond)} per second, ` +
-        `${completionTokens} new tokens at ${Math.round(decodeTokensPerSecond)} per second\n${NEXT_STEPS}`,
-    )
-    break
   }
-  await gemma.dispose()
+  stdout.write(NEXT_STEPS)
 }
 
 const args = process.argv.slice(2)
 if (args.length > 0) process.exit(await runCommandLine(args))
+if (process.stdin.isTTY) process.exit(await runCommandLine(['chat', '--check']))
 await demonstrate()

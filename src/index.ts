@@ -18,7 +18,7 @@ import type { Gemma as GemmaModel } from './gemma.ts'
 /** A loaded model. */
 export type Gemma = GemmaModel
 
-/** Loads models: `await Gemma.load('google/gemma-2b-it')`. */
-export const Gemma: { readonly load: (source: string, options?: LoadOptions) => Promise<GemmaModel> } = {
+/** Loads models: `await Gemma.load('google/gemma-2b-it')`; `Gemma.load()` is the small one that ships with the package. */
+export const Gemma: { readonly load: (source?: string, options?: LoadOptions) => Promise<GemmaModel> } = {
   load,
 }

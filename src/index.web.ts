@@ -17,7 +17,7 @@ import type { Gemma as GemmaModel } from './gemma.ts'
 /** A loaded model. */
 export type Gemma = GemmaModel
 
-/** Loads models: `await Gemma.load('https://example.org/gemma-2b-it.gguf')`. */
+/** Loads models: `await Gemma.load('https://example.org/gemma-2b-it.gguf')`; without a source, the one that ships with the package. */
 export const Gemma: {
-  readonly load: (source: WebModelSource, options?: WebLoadOptions) => Promise<GemmaModel>
+  readonly load: (source?: WebModelSource, options?: WebLoadOptions) => Promise<GemmaModel>
 } = { load }

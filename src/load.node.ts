@@ -2,7 +2,9 @@
 // tokenizer. Node only.
 
 import { availableParallelism, freemem, totalmem } from 'node:os'
+import { fileURLToPath } from 'node:url'
 import { openGpu } from './backends/webgpu/open.node.ts'
+import { builtInModel } from './built-in.ts'
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
 import type { DownloadOptions } from './hub/download-options.ts'
@@ -16,9 +18,13 @@ export type { LoadOptions } from './load.ts'
 
 /**
  * Loads a model. `source`: a directory, a .gguf, .ckpt, .bin or .safetensors file, a Hugging Face id
- * ('google/gemma-2b-it') or 'kaggle:google/gemma/pyTorch/2b-it'. Throws GemmaError.
+ * ('google/gemma-2b-it') or 'kaggle:google/gemma/pyTorch/2b-it'; without one, the small model that ships with the package.
+ * Throws GemmaError.
  */
-export async function load(source: string, options: LoadOptions = {}): Promise<Gemma> {
+export async function load(
+  source: string = fileURLToPath(builtInModel()),
+  options: LoadOptions = {},
+): Promise<Gemma> {
   const start = performance.now()
   if (typeof source !== 'string' || source === '') {
     throw new GemmaError('usage', 'No model was named: expected a path, a Hugging Face id or kaggle:….')

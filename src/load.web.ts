@@ -3,6 +3,7 @@
 // Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp); elsewhere the model
 // runs in the calling thread.
 
+import { builtInModel } from './built-in.ts'
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
 import {
@@ -34,8 +35,11 @@ export interface WebLoadOptions extends CommonLoadOptions {
  */
 export type WebModelSource = string | URL | Blob | readonly File[]
 
-/** Loads a model in a browser. Throws GemmaError. */
-export async function load(source: WebModelSource, options: WebLoadOptions = {}): Promise<Gemma> {
+/** Loads a model in a browser; without a source the small one that ships with the package. Throws GemmaError. */
+export async function load(
+  source: WebModelSource = builtInModel(),
+  options: WebLoadOptions = {},
+): Promise<Gemma> {
   const start = performance.now()
   checkLoadOptions(options)
   if (!canShare() && (options.threads ?? 0) > 0) {

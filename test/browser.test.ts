@@ -27,6 +27,13 @@ export async function greedy(ids, maxTokens) {
   for await (const { token } of gemma.generate(ids, { maxTokens, temperature: 0 })) tokens.push(token)
   return tokens
 }
+export async function answerOfBuiltIn(question) {
+  gemma = await Gemma.load()
+  let answer = ''
+  for await (const text of gemma.chat([{ role: 'user', content: question }])) answer += text
+  await gemma.dispose()
+  return answer
+}
 export const dispose = () => gemma.dispose()
 export async function refused(source, options) {
   try { await Gemma.load(source, options) } catch (error) { return error.code + ': ' + error.message }
@@ -41,6 +48,7 @@ async function open(isolated: boolean): Promise<Page> {
     routes: {
       '/src/': path('../src'),
       '/node_modules/': path('../node_modules'),
+      '/models/micro/': path('../models/micro'),
       '/models/': path('data/models'),
     },
   })
@@ -88,6 +96,11 @@ describe.skipIf(findChromium() === undefined)(title, () => {
     await expectGoldens(page, 'gemma2')
     await page.call('loadFiles', ['/models/gemma1-mqa/gguf/model-f32.gguf'], { threads: 1 })
     await expectGoldens(page, 'gemma1-mqa')
+  })
+
+  test('without a source: the model of the package, from where its code lies', async () => {
+    const page = await open(true)
+    expect(await page.call('answerOfBuiltIn', 'What is 384 + 257?')).toMatch(/\n384\+257=641\s*$/)
   })
 
   test('what cannot be loaded is refused in one sentence', async () => {

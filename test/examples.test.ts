@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { root, runProcess } from '../src/cli/testing/run-cli.ts'
+import { exampleQuestions } from '../src/micro/examples.ts'
 
 const MODEL = join(root, 'test/data/models/gemma1-mqa')
 const node = (script: string, ...args: string[]) =>
@@ -64,12 +65,14 @@ describe('examples', () => {
 })
 
 describe('npm start', () => {
-  test('generates with the tiny model and says what it is', async () => {
+  test('without a terminal answers the examples, says whether they are right, and ends', async () => {
     const { code, stdout, stderr } = await node('scripts/start.ts')
     expect([code, stderr]).toEqual([0, ''])
-    expect(stdout).toContain('Hello, how are you?<unused81><unused78>uuu')
-    expect(stdout).toMatch(/9 prompt tokens at \d+ per second, 48 new tokens at \d+ per second/)
-    expect(stdout).toContain('random numbers')
+    for (const question of exampleQuestions) expect(stdout).toContain(`> ${question}\n`)
+    expect(stdout).toContain('384+257=641\n[right (addition); ')
+    expect(stdout).toContain('userNameList\n[right (case style); ')
+    expect(stdout).toMatch(/fox.*\n\[(right|wrong) \(story\).*; \d+ tokens at \d+ per second\]/)
+    expect(stdout).toContain('npm start -- chat google/gemma-2b-it')
   })
 
   test('with arguments is the program', async () => {

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { abortedError, GemmaError } from '../error.ts'
 import type { Gemma } from '../gemma.ts'
 import type { Summary } from '../generate/options.ts'
+import type { Verdict } from '../micro/check.ts'
 import type { ChatMessage } from '../tokenizer/index.ts'
 import { addAdapterOption } from './adapters.ts'
 import { report } from './generate.ts'
@@ -14,7 +15,7 @@ import {
   addLoadOptions,
   addSamplingOptions,
   type LoadFlags,
-  MODEL_HELP,
+  OPTIONAL_MODEL_HELP,
   type SamplingFlags,
   samplingOf,
   withModel,
@@ -26,6 +27,7 @@ import { formatRate, styleFor } from './style.ts'
 
 interface Flags extends LoadFlags, SamplingFlags {
   readonly system?: string
+  readonly check?: boolean
   readonly json?: boolean
 }
 
@@ -43,10 +45,14 @@ export function addChat(program: Command, interrupts: Interrupts): void {
       "Holds a conversation in the model's own prompt format. At a terminal: type, and /help shows more.\n" +
         'From a pipe: each line is one message of the same conversation, answered in turn.',
     )
-    .argument('<model>', MODEL_HELP)
+    .argument('[model]', OPTIONAL_MODEL_HELP)
     .option('--system <text>', 'instructions before the conversation, where the model takes them (Gemma 3)')
+    .option(
+      '--check',
+      'say after each answer whether it is right; knows the questions that the small model was taught',
+    )
     .option('--json', 'print one JSON object per answer instead of text')
-    .action((model: string, flags: Flags) => runChat(model, flags, interrupts))
+    .action((model: string | undefined, flags: Flags) => runChat(model, flags, interrupts))
   addAdapterOption(
     command,
     'answer with this adapter (LoRA); of several the first, until /adapter names another',
@@ -54,18 +60,29 @@ export function addChat(program: Command, interrupts: Interrupts): void {
   addSamplingOptions(command)
   addLoadOptions(command)
   addExamples(command, [
+    'gemma chat --check',
     'gemma chat google/gemma-2b-it',
     'gemma chat google/gemma-3-1b-it --system "Answer in one sentence." --temperature 1',
     "printf 'Name a city.\\nAnd its river?\\n' | gemma chat google/gemma-2b-it --json",
   ])
 }
 
-async function runChat(model: string, flags: Flags, interrupts: Interrupts): Promise<void> {
+async function runChat(model: string | undefined, flags: Flags, interrupts: Interrupts): Promise<void> {
   await withModel(model, flags, interrupts, async (gemma) => {
     const conversation = createConversation(gemma, flags)
-    if (process.stdin.isTTY) await atTerminal(conversation, gemma, flags, interrupts)
-    else await fromPipe(conversation, interrupts)
+    if (process.stdin.isTTY) {
+      if (model === undefined && !flags.quiet) await introduce()
+      await atTerminal(conversation, gemma, flags, interrupts)
+    } else await fromPipe(conversation, interrupts)
   })
+}
+
+/** What the model that ships with the package can be asked. */
+async function introduce(): Promise<void> {
+  const { exampleQuestions } = await import('../micro/examples.ts')
+  note(`Gemma micro, a very small model that ships with gemma-ts. Ask it, for instance:\n`)
+  for (const question of exampleQuestions) note(`  ${question}`)
+  note('')
 }
 
 interface Conversation {
@@ -122,10 +139,24 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
         throw error
       }
       await settle()
-      if (flags.json) await printJson(report(gemma, summary))
+      if (!flags.check) {
+        if (flags.json) await printJson(report(gemma, summary))
+      } else {
+        const { checkAnswer, describeVerdict } = await import('../micro/check.ts')
+        const verdict = checkAnswer(text, said)
+        if (flags.json) await printJson({ ...report(gemma, summary), check: verdictEntries(verdict) })
+        else await print(`[${describeVerdict(verdict)}]\n`)
+      }
       if (!flags.quiet) note(dim(figures(summary)))
     },
   }
+}
+
+/** A verdict without what JSON cannot hold. */
+function verdictEntries(verdict: Verdict): Record<string, unknown> {
+  if (verdict.kind === 'unknown') return { verdict: verdict.kind, declined: verdict.declined }
+  const { kind, task } = verdict
+  return { verdict: kind, task: task.name, ...(kind === 'wrong' ? { fault: verdict.fault } : {}) }
 }
 
 interface AnswerOptions {

@@ -113,7 +113,8 @@ describe.concurrent('mistakes', () => {
   const usage: [string, string[], string][] = [
     ['no command', [], 'Usage: gemma'],
     ['an unknown command', ['foo'], "gemma: unknown command 'foo'"],
-    ['no model', ['generate'], "missing required argument 'model'"],
+    ['no question', ['generate'], 'The prompt is empty: stdin holds no text.'],
+    ['no model', ['score'], "missing required argument 'model'"],
     ['an unknown option', ['generate', MODEL, '--nope'], "unknown option '--nope'"],
     ['a word too many', ['generate', MODEL, 'hello', '-p', 'x'], 'too many arguments'],
     ['an empty prompt', ['generate', MODEL, '-p', ''], 'The prompt is empty.'],

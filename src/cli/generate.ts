@@ -12,7 +12,7 @@ import {
   addLoadOptions,
   addSamplingOptions,
   type LoadFlags,
-  MODEL_HELP,
+  OPTIONAL_MODEL_HELP,
   type SamplingFlags,
   samplingOf,
   withModel,
@@ -35,19 +35,21 @@ export function addGenerate(program: Command, interrupts: Interrupts): void {
     .summary('continue a text')
     .description(
       'Continues a text, streaming it to stdout. The prompt comes from --prompt, from --prompt-file or from stdin ' +
-        '(one line feed at the end of a file or of stdin is left out).',
+        '(one line feed at the end of a file or of stdin is left out). Without a model the small one that ships with ' +
+        'gemma-ts answers, in its chat format; a text in place of the model is a question to it.',
     )
-    .argument('<model>', MODEL_HELP)
+    .argument('[model]', OPTIONAL_MODEL_HELP)
     .option('-p, --prompt <text>', 'the text to continue')
     .option('-f, --prompt-file <path>', 'read the prompt from a file; - is stdin')
     .option('--chat', "put the prompt into the model's chat format, as a user's message")
     .option('--json', 'print one JSON object at the end instead of text')
     .option('--logprobs', 'one line per token: id, log-probability, text; with --json an array "logprobs"')
-    .action((model: string, flags: Flags) => runGenerate(model, flags, interrupts))
+    .action((model: string | undefined, flags: Flags) => runGenerate(model, flags, interrupts))
   addAdapterOption(command, 'answer with this adapter (LoRA)')
   addSamplingOptions(command)
   addLoadOptions(command)
   addExamples(command, [
+    "gemma generate 'What is 384 + 257?'",
     "gemma generate google/gemma-2b --prompt 'The capital of France is' --max-tokens 20",
     "gemma generate google/gemma-2b-it --chat --prompt 'Write a haiku.' --temperature 0.8 --seed 1",
     'gemma generate google/gemma-2b --adapter ./my-adapter --prompt "Once upon a time"',
@@ -55,8 +57,13 @@ export function addGenerate(program: Command, interrupts: Interrupts): void {
   ])
 }
 
-async function runGenerate(model: string, flags: Flags, interrupts: Interrupts): Promise<void> {
-  const adapter = oneAdapter(flags)
+async function runGenerate(
+  modelOrQuestion: string | undefined,
+  given: Flags,
+  interrupts: Interrupts,
+): Promise<void> {
+  const adapter = oneAdapter(given)
+  const { model, flags } = await divide(modelOrQuestion, given)
   const prompt = await readPrompt(flags, interrupts.signal)
   await withModel(model, flags, interrupts, async (gemma) => {
     const { tokenizer } = gemma
@@ -71,6 +78,20 @@ async function runGenerate(model: string, flags: Flags, interrupts: Interrupts):
     } else if (!flags.logprobs && !summary.text.endsWith('\n')) await print('\n')
     if (!flags.quiet) note(styleFor(process.stderr).dim(figures(gemma, summary)))
   })
+}
+
+/** The argument is a model, or else a question to the one that ships with the package, which only knows chats. */
+async function divide(
+  modelOrQuestion: string | undefined,
+  flags: Flags,
+): Promise<{ model: string | undefined; flags: Flags }> {
+  if (modelOrQuestion === undefined) return { model: undefined, flags: { ...flags, chat: true } }
+  const { prompt, promptFile } = flags
+  const { namesModel } = await import('../hub/resolve.node.ts')
+  if (prompt !== undefined || promptFile !== undefined || (await namesModel(modelOrQuestion))) {
+    return { model: modelOrQuestion, flags }
+  }
+  return { model: undefined, flags: { ...flags, chat: true, prompt: modelOrQuestion } }
 }
 
 async function readPrompt({ prompt, promptFile }: Flags, signal: AbortSignal): Promise<string> {

@@ -1,7 +1,9 @@
 // What the commands that run a model share: the argument MODEL, the options of loading and sampling, and
 // fetching and loading with progress. Knows no command.
 
+import { fileURLToPath } from 'node:url'
 import { type Command, Option } from 'commander'
+import { builtInModel } from '../built-in.ts'
 import { throwIfAborted } from '../error.ts'
 import type { Gemma } from '../gemma.ts'
 import type { WeightDtype } from '../generate/load-model.ts'
@@ -78,12 +80,15 @@ export function addExamples(command: Command, lines: readonly string[]): Command
   return command.addHelpText('after', `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`)
 }
 
+export const OPTIONAL_MODEL_HELP: string = `${MODEL_HELP}; without one, the small model that ships with gemma-ts`
+
 /** The model's place on this machine, downloading it if need be. Refuses what could not be loaded anyway. */
 export async function fetchModel(
-  source: string,
+  source: string | undefined,
   flags: LoadFlags,
   { signal }: Pick<Interrupts, 'signal'>,
 ): Promise<string> {
+  if (source === undefined) return fileURLToPath(builtInModel())
   const { describeRemote, parseSource, resolveModel } = await import('../hub/resolve.node.ts')
   const parsed = await parseSource(source)
   throwIfAborted(signal)
@@ -107,16 +112,19 @@ export async function fetchModel(
   }
 }
 
-/** Fetches and loads, runs `work`, and disposes of the model however that ends. */
+/**
+ * Fetches and loads, runs `work`, and disposes of the model however that ends. Without a source it is the model that ships
+ * with the package.
+ */
 export async function withModel<T>(
-  source: string,
+  source: string | undefined,
   flags: LoadFlags,
   interrupts: Interrupts,
   work: (gemma: Gemma) => Promise<T>,
 ): Promise<T> {
   // Adapters first: what is wrong with one shows before a model is fetched.
   const adapters = await fetchAdapters(flags, interrupts)
-  if (!flags.quiet) await noteForeignBases(source, adapters)
+  if (!flags.quiet && source !== undefined) await noteForeignBases(source, adapters)
   const path = await fetchModel(source, flags, interrupts)
   const { load } = await import('../load.node.ts')
   const { device, dtype, threads, context: contextLength, cache: cacheDtype, quiet } = flags

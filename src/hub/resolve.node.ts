@@ -69,6 +69,14 @@ export async function parseSource(source: string, revision?: string): Promise<Mo
   return { kind: 'hub', model: parseHub(source, revision) }
 }
 
+/** Whether a text is meant as the name of a model, where it might also be a text for one. */
+export async function namesModel(text: string): Promise<boolean> {
+  const found = text === '' ? undefined : await stat(text).catch(() => undefined)
+  if (found !== undefined) return true
+  if (text === '' || /\s/.test(text)) return false
+  return text.startsWith('kaggle:') || looksLikePath(text) || /^[\w-]+\/[\w.-]+(@.+)?$/.test(text)
+}
+
 function looksLikePath(source: string): boolean {
   if (/^([./~\\]|[A-Za-z]:)/.test(source) || /[\\/]$/.test(source) || source.includes('\\')) return true
   if (/\.(gguf|ckpt|safetensors|bin|pth?|json|model)$/i.test(source)) return true

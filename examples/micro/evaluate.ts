@@ -1,0 +1,248 @@
+// Measures both models of a route, before and after it learned to answer, in every precision, and holds the figures
+// against the marks. Knows nothing of how they were made.
+
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
+import { Gemma } from '../../src/index.ts'
+import {
+  type Answer,
+  answerLoss,
+  ask,
+  type Gap,
+  measureGap,
+  overall,
+  type Share,
+  shareOf,
+} from './measure.ts'
+import type { Precision, Question, Route } from './routes.ts'
+
+/** How one model answers in one precision. */
+export interface AnswerFigures {
+  /** Mean −ln p of right answers, nats per token. */
+  readonly loss: number
+  readonly closed: Share
+  readonly formatValid: Share
+  /** Right answers over the closed families. */
+  readonly right: Share
+  readonly families: Readonly<Record<string, Share>>
+  readonly tasks: Readonly<Record<string, Share>>
+  /** Questions in scope that were declined. */
+  readonly wronglyDeclined: Share
+}
+
+export interface Evaluation {
+  readonly route: string
+  /** The base model in float32, kind by kind; and the loss over all kinds in each precision. */
+  readonly gaps: Readonly<Record<string, Gap>>
+  readonly baseLoss: Readonly<Record<'f32' | Precision, number>>
+  readonly base: Readonly<Record<'f32' | Precision, AnswerFigures>>
+  readonly tuned: Readonly<Record<'f32' | Precision, AnswerFigures>>
+  /** Some answers as they were given, wrong ones among them. */
+  readonly samples: readonly { readonly question: string; readonly said: string; readonly right: boolean }[]
+  readonly speed: {
+    readonly loadMs: number
+    readonly decodeTokensPerSecond: number
+    readonly prefillTokensPerSecond: number
+    readonly threads: number
+    readonly bytes: number
+  }
+}
+
+export interface Models {
+  readonly base: string
+  readonly tuned: string
+  /** The tuned model as it is published, in 8 bits. */
+  readonly published: string
+  readonly publishedBytes: number
+}
+
+const OUT_OF_SCOPE = 'declining'
+const PRECISIONS = ['f32', 'bf16', 'int8', 'int4'] as const
+/** The base model does not end its answers, so that asking it takes long: it gets one question in so many. */
+const BASE_SHARE = 8
+
+function figuresOf(answers: readonly Answer[], loss: number, { closedFamilies }: Route): AnswerFigures {
+  const by = (key: 'family' | 'task'): Record<string, Share> => {
+    const names = [...new Set(answers.map((answer) => answer[key]))]
+    return Object.fromEntries(
+      names.map((name) => [
+        name,
+        shareOf(
+          answers.filter((one) => one[key] === name),
+          ({ right }) => right,
+        ),
+      ]),
+    )
+  }
+  const inScope = answers.filter(({ family }) => family !== OUT_OF_SCOPE)
+  return {
+    loss,
+    closed: shareOf(answers, ({ closed }) => closed),
+    formatValid: shareOf(answers, ({ formatValid }) => formatValid),
+    right: shareOf(
+      answers.filter(({ family }) => closedFamilies.includes(family)),
+      ({ right }) => right,
+    ),
+    families: by('family'),
+    tasks: by('task'),
+    wronglyDeclined: shareOf(inScope, ({ declined }) => declined),
+  }
+}
+
+async function loaded<Result>(
+  path: string,
+  dtype: 'auto' | 'f32' | Precision,
+  work: (gemma: Gemma) => Promise<Result>,
+): Promise<Result> {
+  await using gemma = await Gemma.load(path, { dtype, sequences: 8 })
+  return await work(gemma) // before it is disposed of
+}
+
+/** Every eighth answer of each task, and every wrong one of the first ten of a task. */
+function samplesOf(answers: readonly Answer[]): Evaluation['samples'] {
+  const tasks = [...new Set(answers.map(({ task }) => task))]
+  return tasks.flatMap((task) => {
+    const own = answers.filter((answer) => answer.task === task)
+    const wrong = own.filter(({ right }) => !right).slice(0, 2)
+    return [...own.filter(({ right }) => right).slice(0, 2), ...wrong].map(({ question, said, right }) => ({
+      ...{ question, said, right },
+    }))
+  })
+}
+
+export async function evaluate(
+  route: Route,
+  corpus: string,
+  models: Models,
+  say: (text: string) => void,
+): Promise<Evaluation> {
+  const questions = await route.readQuestions(corpus)
+  const some = questions.filter((_, i) => i % BASE_SHARE === 0)
+  const gaps: Record<string, Gap> = {}
+  const baseLoss = {} as Record<'f32' | Precision, number>
+  const base = {} as Record<'f32' | Precision, AnswerFigures>
+  const tuned = {} as Record<'f32' | Precision, AnswerFigures>
+  let samples: Evaluation['samples'] = []
+  const answersOf = async (
+    gemma: Gemma,
+    what: string,
+    asked: readonly Question[],
+  ): Promise<AnswerFigures> => {
+    const answers = await ask(gemma, asked, route.judge, (done) =>
+      say(`${what}: ${done} of ${asked.length} questions`),
+    )
+    if (asked === questions) samples = samplesOf(answers)
+    return figuresOf(answers, await answerLoss(gemma, some), route)
+  }
+  for (const precision of PRECISIONS) {
+    await loaded(models.base, precision, async (gemma) => {
+      const own: Gap[] = []
+      for (const [kind, file] of Object.entries(route.heldOut)) {
+        const gap = await measureGap(gemma, join(corpus, file))
+        own.push(gap)
+        if (precision === 'f32') gaps[kind] = gap
+        say(`before fine-tuning, ${precision}: loss of ${kind}`)
+      }
+      baseLoss[precision] = overall(own).loss
+      base[precision] = await answersOf(gemma, `before fine-tuning, ${precision}`, some)
+    })
+    // What is published is what must answer: the file in 8 bits itself.
+    const [path, dtype] =
+      precision === 'int8' ? ([models.published, 'auto'] as const) : ([models.tuned, precision] as const)
+    await loaded(path, dtype, async (gemma) => {
+      tuned[precision] = await answersOf(gemma, `after fine-tuning, ${precision}`, questions)
+    })
+  }
+  const speed = await measureSpeed(models)
+  return { route: route.name, gaps, baseLoss, base, tuned, samples, speed }
+}
+
+/** One sequence, as in a chat: a plain document, continued to the end of the context. */
+async function measureSpeed({ published, publishedBytes }: Models): Promise<Evaluation['speed']> {
+  await using gemma = await Gemma.load(published)
+  const run = async (): Promise<{ decodeTokensPerSecond: number; prefillTokensPerSecond: number }> => {
+    const prompt = gemma.tokenizer.encode('1 + 2 = 3. '.repeat(20), { bos: true })
+    const pieces = gemma.generate(prompt, { maxTokens: 200, temperature: 1, seed: 1, speculative: false })
+    for (;;) {
+      const { value, done } = await pieces.next()
+      if (done) return value.timing
+    }
+  }
+  await run()
+  const runs = [await run(), await run(), await run()]
+  const median = (of: (timing: (typeof runs)[number]) => number): number =>
+    runs.map(of).sort((a, b) => a - b)[1]!
+  return {
+    loadMs: gemma.loadMs,
+    decodeTokensPerSecond: median((timing) => timing.decodeTokensPerSecond),
+    prefillTokensPerSecond: median((timing) => timing.prefillTokensPerSecond),
+    threads: availableParallelism(),
+    bytes: publishedBytes,
+  }
+}
+
+export interface Mark {
+  readonly name: string
+  readonly wanted: string
+  readonly reached: string
+  readonly met: boolean
+}
+
+const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
+const interval = ({ share, low, high }: Share): string =>
+  `${percent(share)} (${percent(low)} to ${percent(high)})`
+
+/** Every mark of a route with what was reached. */
+export function marksOf({ marks, closedFamilies }: Route, { gaps, baseLoss, tuned }: Evaluation): Mark[] {
+  const { loss, entropy } = overall(Object.values(gaps))
+  const { f32 } = tuned
+  const least = (name: string, share: Share, wanted: number): Mark => ({
+    ...{ name, wanted: `≥ ${percent(wanted)}`, reached: interval(share), met: share.share >= wanted },
+  })
+  const most = (name: string, value: number, wanted: number, unit: string): Mark => ({
+    ...{ name, wanted: `≤ ${wanted} ${unit}`, reached: `${value.toFixed(4)} ${unit}`, met: value <= wanted },
+  })
+  const all: Mark[] = [
+    most('loss above the entropy of held-out documents', loss - entropy, marks.gap, 'nat/token'),
+    least('answers that end their turn', f32.closed, marks.closed),
+    least('answers of valid form', f32.formatValid, marks.formatValid),
+    least('right answers over the closed families', f32.right, marks.right),
+    ...closedFamilies.map((family) =>
+      least(`right answers: ${family}`, f32.families[family]!, marks.rightInEach),
+    ),
+  ]
+  if (marks.declined !== undefined) {
+    all.push(least('questions out of scope declined', f32.families[OUT_OF_SCOPE]!, marks.declined))
+  }
+  if (marks.wronglyDeclined !== undefined) {
+    const { share } = f32.wronglyDeclined
+    const reached = interval(f32.wronglyDeclined)
+    const wanted = `≤ ${percent(marks.wronglyDeclined)}`
+    all.push({ name: 'questions in scope declined', wanted, reached, met: share <= marks.wronglyDeclined })
+  }
+  for (const [precision, bounds] of Object.entries(marks.precisions) as [
+    Precision,
+    { loss: number; right: number },
+  ][]) {
+    const fall = f32.right.share - tuned[precision].right.share
+    all.push(
+      most(
+        `${precision}: rise of the documents' loss`,
+        baseLoss[precision] - baseLoss.f32,
+        bounds.loss,
+        'nat/token',
+      ),
+      most(
+        `${precision}: rise of the answers' loss`,
+        tuned[precision].loss - f32.loss,
+        bounds.loss,
+        'nat/token',
+      ),
+      most(`${precision}: fall of right answers`, 100 * fall, 100 * bounds.right, 'points'),
+    )
+  }
+  return all
+}
+
+/** Where a route keeps the figures. */
+export const evaluationFile = (directory: string): string => join(directory, 'evaluation.json')
