@@ -5,6 +5,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { describe, expect, test } from 'vitest'
+import { missingWebGpu } from '../src/backends/webgpu/testing/webgpu.node.ts'
 import { Gemma } from '../src/index.ts'
 import { modelPath } from './goldens.ts'
 
@@ -65,6 +66,8 @@ async function answer(gemma: Gemma, prompt: readonly number[], maxTokens: number
   return tokens
 }
 
+const noGpu = await missingWebGpu()
+
 describe('leaks', () => {
   test.each([
     [100, 0],
@@ -84,6 +87,18 @@ describe('leaks', () => {
     for (let i = 0; i < rounds; i++) await round()
     // A round writes to some three megabytes, its workers to more; so many forgotten ones would show.
     expectNoGrowth(before, await held(), 100)
+  })
+
+  test.skipIf(noGpu !== undefined)('100 times load, generate, dispose, on WebGPU', async () => {
+    const round = async (): Promise<void> => {
+      await using gemma = await Gemma.load(modelPath('gemma2'), { device: 'webgpu', contextLength: 64 })
+      expect(await answer(gemma, [2, 50, 60], 3)).toHaveLength(3)
+    }
+    for (let i = 0; i < 10; i++) await round()
+    const before = await held()
+    for (let i = 0; i < 100; i++) await round()
+    // lavapipe itself keeps about a megabyte of each device that compiled pipelines; a model here is six and more.
+    expectNoGrowth(before, await held(), 250)
   })
 
   test.each([0, 2])(`${GENERATIONS} short generations with %i threads`, async (threads) => {

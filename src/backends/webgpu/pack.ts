@@ -107,25 +107,24 @@ const DIRECT: Readonly<Partial<Record<`${Encoding} ${Dtype}`, (stored: StoredRow
   'I8 int8row': padRows,
 }
 
-/** Blocks of an f16 scale, perhaps an f16 minimum, and integers. */
+/** Blocks of an f16 scale, perhaps an f16 minimum, and integers. Every part is whole 16-bit words, and so are the moves. */
 function splitBlocks({ bytes, encoding }: StoredRows, integers: number, hasMinimum: boolean): Packed {
   const size = blockSizes[encoding].bytes
   const blocks = bytes.length / size
-  const data = new Uint8Array(blocks * integers)
-  const scales = new Uint8Array(blocks * 2)
-  const minima = new Uint8Array(hasMinimum ? blocks * 2 : 0)
-  const header = size - integers
-  for (let b = 0, at = 0; b < blocks; b++, at += size) {
-    scales[2 * b] = bytes[at]!
-    scales[2 * b + 1] = bytes[at + 1]!
-    if (hasMinimum) {
-      minima[2 * b] = bytes[at + 2]!
-      minima[2 * b + 1] = bytes[at + 3]!
-    }
-    const to = b * integers
-    for (let i = 0; i < integers; i++) data[to + i] = bytes[at + header + i]!
+  const from = new Uint16Array(bytes.buffer, bytes.byteOffset, bytes.length / 2)
+  const data = new Uint16Array((blocks * integers) / 2)
+  const scales = new Uint16Array(blocks)
+  const minima = new Uint16Array(hasMinimum ? blocks : 0)
+  const header = hasMinimum ? 2 : 1
+  let to = 0
+  for (let b = 0, at = 0; b < blocks; b++, at += size / 2) {
+    scales[b] = from[at]!
+    if (hasMinimum) minima[b] = from[at + 1]!
+    const end = at + size / 2
+    for (let i = at + header; i < end; i++) data[to++] = from[i]!
   }
-  return { data, scales, minima }
+  const asBytes = ({ buffer }: Uint16Array<ArrayBuffer>): Uint8Array<ArrayBuffer> => new Uint8Array(buffer)
+  return { data: asBytes(data), scales: asBytes(scales), minima: asBytes(minima) }
 }
 
 /** Rows of bytes, each filled up to whole blocks. */

@@ -7,14 +7,21 @@ import { GemmaError } from '../../../error.ts'
 import { findAdapter, type OpenDevice, openDevice } from '../device.ts'
 import { openGpu } from '../open.node.ts'
 
-const installed = fileURLToPath(
-  new URL('../../../../.scratch/webgpu/node_modules/webgpu/index.js', import.meta.url),
-)
-if (existsSync(installed)) process.env.GEMMA_WEBGPU ??= installed
-const lavapipe = ['lvp_icd.x86_64.json', 'lvp_icd.aarch64.json', 'lvp_icd.json']
-  .map((name) => `/usr/share/vulkan/icd.d/${name}`)
-  .find((path) => existsSync(path))
-if (lavapipe) process.env.VK_DRIVER_FILES ??= lavapipe
+/** The package where .ci/run puts it, unless another is named. */
+export function useInstalledWebGpu(): void {
+  const installed = fileURLToPath(
+    new URL('../../../../.scratch/webgpu/node_modules/webgpu/index.js', import.meta.url),
+  )
+  if (existsSync(installed)) process.env.GEMMA_WEBGPU ??= installed
+}
+
+/** Of the drivers of Vulkan only lavapipe, so that tests mean the same everywhere. */
+function useLavapipe(): void {
+  const lavapipe = ['lvp_icd.x86_64.json', 'lvp_icd.aarch64.json', 'lvp_icd.json']
+    .map((name) => `/usr/share/vulkan/icd.d/${name}`)
+    .find((path) => existsSync(path))
+  if (lavapipe) process.env.VK_DRIVER_FILES ??= lavapipe
+}
 
 let known: Promise<string | undefined> | undefined
 
@@ -25,6 +32,8 @@ export function missingWebGpu(): Promise<string | undefined> {
 }
 
 async function findMissing(): Promise<string | undefined> {
+  useInstalledWebGpu()
+  useLavapipe()
   let reason: string | undefined
   try {
     reason = (await findAdapter(await openGpu())) ? undefined : 'no driver gives an adapter'
