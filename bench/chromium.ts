@@ -20,6 +20,8 @@ export interface PageOptions {
   readonly imports?: Readonly<Record<string, string>>
   /** Whether the page may share memory between threads. */
   readonly isolated: boolean
+  /** WebGPU, by SwiftShader: a GPU played in software, which every Chromium brings. */
+  readonly webgpu?: boolean
 }
 
 export interface Page {
@@ -42,12 +44,15 @@ export function findChromium(): string | undefined {
 }
 
 const FLAGS = [
-  ...['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-sync'],
+  ...['--headless', '--no-sandbox', '--disable-quic', '--no-first-run', '--disable-sync'],
   ...['--disable-background-networking', '--disable-component-update', '--disable-extensions'],
   ...['--disable-background-timer-throttling', '--disable-renderer-backgrounding', '--no-pings'],
   // Containers often have a tiny /dev/shm.
   '--disable-dev-shm-usage',
 ]
+
+const NO_GPU = ['--disable-gpu']
+const SOFTWARE_GPU = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']
 
 const TYPES: Readonly<Record<string, string>> = {
   '.js': 'text/javascript',
@@ -73,7 +78,8 @@ export async function openPage(options: PageOptions): Promise<Page> {
   const address = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
   // A profile on disk, because large Blobs of a private window would have to fit in memory.
   const profile = await mkdtemp(join(tmpdir(), 'gemma-chromium-'))
-  const child = spawn(chromium, [...FLAGS, `--user-data-dir=${profile}`, address], { stdio: 'ignore' })
+  const flags = [...FLAGS, ...(options.webgpu ? SOFTWARE_GPU : NO_GPU), `--user-data-dir=${profile}`]
+  const child = spawn(chromium, [...flags, address], { stdio: 'ignore' })
   child.once('exit', () => desk.fail(new Error('Chromium ended.')))
   child.once('error', desk.fail)
   const kill = (): void => {

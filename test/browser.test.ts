@@ -40,9 +40,10 @@ export async function refused(source, options) {
 }
 `
 
-async function open(isolated: boolean): Promise<Page> {
+async function open(isolated: boolean, webgpu = false): Promise<Page> {
   const page = await openPage({
     isolated,
+    webgpu,
     module: MODULE,
     imports: { '@huggingface/jinja': '/node_modules/@huggingface/jinja/dist/index.js' },
     routes: {
@@ -86,6 +87,29 @@ describe.skipIf(findChromium() === undefined)(title, () => {
     )
     await expectGoldens(page, 'gemma1-mqa')
     expect(await page.call('refused', '/models/gemma1-mqa/', { threads: 2 })).toMatch(/^usage: .*isolated/)
+  })
+
+  test('on WebGPU, which SwiftShader plays there', async () => {
+    const page = await open(false, true)
+    const device = 'webgpu'
+    for (const [name, dtype] of [
+      ['gemma3', 'f32'],
+      ['gemma2', 'auto'],
+    ] as const) {
+      const description = await page.call('load', `/models/${name}/`, { device, dtype })
+      expect(description).toMatch(/^WebGPU on .*software/)
+      await expectGoldens(page, name)
+    }
+    expect(await page.call('load', '/models/gemma1-mqa/', { dtype: 'f32' })).toMatch(
+      /no GPU: .* a program\)$/,
+    )
+    await page.call('dispose')
+  })
+
+  test('where WebGPU finds no GPU, asking for it is refused', async () => {
+    const page = await open(false)
+    const refused = await page.call('refused', '/models/gemma1-mqa/', { device: 'webgpu' })
+    expect(refused).toMatch(/^unsupported: .*WebGPU/)
   })
 
   test('from files that a person picked', async () => {
