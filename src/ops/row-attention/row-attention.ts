@@ -151,6 +151,7 @@ export const rowAttentionBackward: BackwardRule = ({ inputs, outputs, attributes
 }
 
 export const rowAttentionWasm: WasmLowering = ({ inputs, outputs, attributes }, lower) => {
+  // Scores, four at a time.
   const workBytes = Math.ceil((lower.rows * 4) / 64) * 64
   lower.call('rowAttention', [
     ...inputs.map((tensor) => reads(tensor)),
