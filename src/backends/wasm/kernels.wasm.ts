@@ -3,6 +3,7 @@ export { embed } from '../../ops/embed/embed.wasm'
 export { rmsNorm } from '../../ops/rmsnorm/rmsnorm.wasm'
 export { quantizeActivations } from '../../ops/linear/quantize.wasm'
 export * from '../../ops/linear/integer.wasm'
+export { int4Matrix8, int4minMatrix8, int8Matrix8, int8rowMatrix8 } from '../../ops/linear/integer-tiles.wasm'
 export { linearMatrix, linearVector } from '../../ops/linear/float.wasm'
 export {
   narrowBf16, narrowF16, packI8, packInt4, packInt8, packInt8Row, packQ4_0, packQ4_1, packQ4_K, packQ8_0, widenBf16, widenF16,

@@ -1,6 +1,6 @@
 // y = x · Wᵀ for packed integer weights and 8-bit activations. "Vector" serves one token: one linear stream of
 // weights, each activation read once for the eight rows of a group, the f32 sums in registers. "Matrix" serves
-// tiles of four tokens against eight rows: the loop over a block is kept rolled so that its eight integer sums
+// tiles of four tokens against eight rows (8: integer-tiles.wasm.ts): the loop over a block is kept rolled so that its eight integer sums
 // are loop variables (unrolled, V8 chains all products of one sum and spills the rest), and the f32 sums lie in
 // memory, touched once a block.
 //
@@ -274,46 +274,6 @@ function tileSums(
           b3 = i16x8.add(b3, dotPairs(p, hb))
         }
         x += 32
-      } else if (narrow && mode == QUAD) {
-        const la = lowNibbles(wa, mask)
-        const ha = highNibbles(wa, mask)
-        const lb = lowNibbles(wb, mask)
-        const hb = highNibbles(wb, mask)
-        let p = v128.load32_splat(x)
-        let q = v128.load32_splat(x, 16)
-        a0 = dot8(q, ha, dot8(p, la, a0))
-        b0 = dot8(q, hb, dot8(p, lb, b0))
-        p = v128.load32_splat(x, 4)
-        q = v128.load32_splat(x, 20)
-        a1 = dot8(q, ha, dot8(p, la, a1))
-        b1 = dot8(q, hb, dot8(p, lb, b1))
-        if (!few) {
-          p = v128.load32_splat(x, 8)
-          q = v128.load32_splat(x, 24)
-          a2 = dot8(q, ha, dot8(p, la, a2))
-          b2 = dot8(q, hb, dot8(p, lb, b2))
-          p = v128.load32_splat(x, 12)
-          q = v128.load32_splat(x, 28)
-          a3 = dot8(q, ha, dot8(p, la, a3))
-          b3 = dot8(q, hb, dot8(p, lb, b3))
-        }
-        x += 32
-      } else if (mode == QUAD) {
-        let p = v128.load32_splat(x)
-        a0 = dot8(p, wa, a0)
-        b0 = dot8(p, wb, b0)
-        p = v128.load32_splat(x, 4)
-        a1 = dot8(p, wa, a1)
-        b1 = dot8(p, wb, b1)
-        if (!few) {
-          p = v128.load32_splat(x, 8)
-          a2 = dot8(p, wa, a2)
-          b2 = dot8(p, wb, b2)
-          p = v128.load32_splat(x, 12)
-          a3 = dot8(p, wa, a3)
-          b3 = dot8(p, wb, b3)
-        }
-        x += 16
       } else {
         const la = narrow ? lowNibbles(wa, mask) : wa
         const lb = narrow ? lowNibbles(wb, mask) : wb
@@ -479,20 +439,16 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
 export function int4Vector8(args: usize, worker: i32, workers: i32): void { vector(INT4, QUAD, args, worker, workers) }
 export function int4Vector16(args: usize, worker: i32, workers: i32): void { vector(INT4, WIDE, args, worker, workers) }
 export function int4VectorP(args: usize, worker: i32, workers: i32): void { vector(INT4, PAIRED, args, worker, workers) }
-export function int4Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4, QUAD, args, worker, workers) }
 export function int4Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4, WIDE, args, worker, workers) }
 export function int4MatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4, PAIRED, args, worker, workers) }
 export function int4minVector8(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, QUAD, args, worker, workers) }
 export function int4minVector16(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, WIDE, args, worker, workers) }
 export function int4minVectorP(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, PAIRED, args, worker, workers) }
-export function int4minMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, QUAD, args, worker, workers) }
 export function int4minMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, WIDE, args, worker, workers) }
 export function int4minMatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, PAIRED, args, worker, workers) }
 export function int8Vector8(args: usize, worker: i32, workers: i32): void { vector(INT8, QUAD, args, worker, workers) }
 export function int8Vector16(args: usize, worker: i32, workers: i32): void { vector(INT8, WIDE, args, worker, workers) }
-export function int8Matrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8, QUAD, args, worker, workers) }
 export function int8Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8, WIDE, args, worker, workers) }
 export function int8rowVector8(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, QUAD, args, worker, workers) }
 export function int8rowVector16(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, WIDE, args, worker, workers) }
-export function int8rowMatrix8(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, QUAD, args, worker, workers) }
 export function int8rowMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, WIDE, args, worker, workers) }

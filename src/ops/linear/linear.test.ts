@@ -109,7 +109,7 @@ describe.each(FORMS)('linear, %s weights', (dtype, encoding) => {
   test('columns past what the matrix kernels take at once', () =>
     expectSame(
       [2048, 2080, 4128].flatMap((columns) =>
-        [1, 4, 7].map((rows) =>
+        [1, 2, 3, 4, 7, 13, 18].map((rows) =>
           linearCase({ dtype, stored: randomStored(encoding, 19, columns, columns), rows }),
         ),
       ),
@@ -231,7 +231,7 @@ describe('linear', () => {
             ['int8row', 'I8'],
           ] as const
         ).flatMap(([dtype, encoding]) =>
-          [1, 3, 4, 9].map((rows) =>
+          [1, 2, 3, 4, 9, 12].map((rows) =>
             linearCase({ dtype, stored: mapped(randomStored(encoding, 21, 96, rows), part), rows }),
           ),
         )

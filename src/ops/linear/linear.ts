@@ -17,6 +17,7 @@ import { add } from '../add/add.ts'
 import { dropout } from '../dropout/dropout.ts'
 import {
   type Argument,
+  type IntegerVariant,
   int,
   type Lowering,
   reads,
@@ -107,18 +108,28 @@ export function linear(
 /** Tokens whose activations lie interleaved, so that the matrix kernels read them in one stream. */
 const TOKENS_PER_TILE = 4
 
+/** For tiles whose size goes by the rows of each run (tileOf in quantize.wasm.ts): at most six tokens. */
+const EVEN_TILES = 0
+const LARGEST_EVEN_TILE = 6
+
 interface QuantisedActivations {
   readonly data: ScratchBuffer
   readonly scales: ScratchBuffer
   readonly tile: number
 }
 
-/** Rounds x to 8 bits once for all the products that read it; `paired` tells how block sums are stored. */
-function quantised(x: Tensor, width: 1 | 2, paired: boolean, lower: Lowering): QuantisedActivations {
+type Variant = IntegerVariant['int4'] | IntegerVariant['int8']
+
+/** Rounds x to 8 bits once for all the products that read it, in the form that the variant's kernels take. */
+function quantised(x: Tensor, variant: Variant, lower: Lowering): QuantisedActivations {
+  const width = variant === 'dot16' ? 2 : 1
+  const paired = variant === 'pairs8'
+  const even = width === 1 && !paired
   return lower.shared(`quantised ${x.id} ${width} ${paired}`, () => {
     const { rows, columns } = matrixSize(x.shape)
-    const tile = rows === 1 ? 1 : TOKENS_PER_TILE
-    const paddedRows = Math.ceil(rows / tile) * tile
+    const tile = rows === 1 ? 1 : even ? EVEN_TILES : TOKENS_PER_TILE
+    // The last tile may be filled up with a token for each of the others, or with three.
+    const paddedRows = rows === 1 ? 1 : rows + (even ? Math.ceil(rows / LARGEST_EVEN_TILE) : TOKENS_PER_TILE)
     const blocks = Math.ceil(columns / BLOCK)
     const data = lower.scratch(paddedRows * blocks * BLOCK * width)
     const scales = lower.scratch(paddedRows * blocks * 8)
@@ -161,7 +172,7 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
   }
   const narrow = dtype === 'int4' || dtype === 'int4min'
   const variant = narrow ? lower.integers.int4 : lower.integers.int8
-  const activations = quantised(x!, variant === 'dot16' ? 2 : 1, variant === 'pairs8', lower)
+  const activations = quantised(x!, variant, lower)
   const layout = layoutOf(dtype, weightRows, columns)
   const perRowScale = dtype === 'int8row' ? 4 : Math.ceil(columns / BLOCK) * 2
   const perRowData = Math.ceil(columns / BLOCK) * (narrow ? BLOCK / 2 : BLOCK)
@@ -179,12 +190,21 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
   ]
   const shape = activations.tile === 1 ? 'Vector' : 'Matrix'
   const width = { dot8: '8', dot8u: '8', dot8s: '8', pairs8: 'P', dot16: '16' }[variant]
-  if (shape === 'Matrix') args.push(writes(lower.scratch(INTEGER_SUMS_BYTES * lower.threads)))
+  if (shape === 'Matrix') {
+    const bytes = width === '8' ? PANEL_BYTES : INTEGER_SUMS_BYTES
+    args.push(writes(lower.scratch(bytes * lower.threads)), int(bytes))
+  }
   lower.call(`${dtype}${shape}${width}`, args)
 }
 
 /** Per worker: f32 sums of four tokens by eight rows. */
 const INTEGER_SUMS_BYTES = 128
+
+/**
+ * Per worker (integer-tiles.wasm.ts): sums of six tokens by eight rows, then for 32 rows by 64 blocks the scales and
+ * minima as f32 and the weights as bytes.
+ */
+const PANEL_BYTES = 6 * 8 * 4 + 32 * 64 * (4 + 4 + 32)
 
 /** Per worker: 24 rows of 2 048 widened weights. The kernel (linear.wasm.ts) holds the same numbers. */
 const MATRIX_WORK_BYTES = 24 * 2048 * 4

@@ -14,10 +14,10 @@ export function quantizeActivations(args: usize, worker: i32, workers: i32): voi
   const scales = pointer(args, 2)
   const capacity = integer(args, 3)
   const columns = integer(args, 4)
-  const tile = integer(args, 5)
   const width = integer(args, 6)
   const paired = integer(args, 7) != 0
   const rows = min(load<i32>(RUN_ROWS), capacity)
+  const tile = integer(args, 5) != 0 ? integer(args, 5) : tileOf(rows)
   const blocks = (columns + 31) >> 5
   // Tokens past the end of the last tile get zeros.
   const tokens = ((rows + tile - 1) / tile) * tile
@@ -118,4 +118,13 @@ function quantizePart(
     else store<i8>(to + <usize>(i >> 2) * <usize>(tile << 2) + <usize>(i & 3), <i8>q)
   }
   storeSum(scaleAt, sum, paired)
+}
+/** Up to here the tiles have at most four tokens: 4-bit weights are then unpacked on the way. */
+export const FEW: i32 = 8
+
+/** Tokens of a tile where tiles share `rows` tokens evenly, none more than four or six. */
+export function tileOf(rows: i32): i32 {
+  const most = rows <= FEW ? 4 : 6
+  const tiles = (rows + most - 1) / most
+  return (rows + tiles - 1) / tiles
 }
