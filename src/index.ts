@@ -1,14 +1,14 @@
 // The public surface of gemma-ts.
 
 import { load } from './load.node.ts'
-import type { LoadOptions } from './load.ts'
+import type { LoadOptions } from './load-options.ts'
 
 export { type ErrorCode, GemmaError } from './error.ts'
 export type { ChatGenerateOptions, RunTextOptions, Score } from './gemma.ts'
 export type { BatchOptions } from './generate/batch.ts'
-export type { LoadProgress, WeightDtype } from './generate/load-model.ts'
+export type { LoadProgress, WeightDtype } from './generate/load-choices.ts'
 export type { FinishReason, GenerateOptions, Piece, Summary } from './generate/options.ts'
-export type { LoadOptions } from './load.ts'
+export type { LoadOptions } from './load-options.ts'
 export type { ModelConfig } from './model/config.ts'
 export { modelSizes } from './model/configs.ts'
 export type { ChatMessage, Tokenizer } from './tokenizer/index.ts'

@@ -9,12 +9,13 @@ import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
 import type { DownloadOptions } from './hub/download-options.ts'
 import { resolveAdapter, resolveModel } from './hub/resolve.node.ts'
-import { checkLoadOptions, closeAdapters, type LoadOptions, loadCheckpoint, openAdapters } from './load.ts'
+import { checkLoadOptions, closeAdapters, loadCheckpoint, openAdapters } from './load.ts'
+import type { LoadOptions } from './load-options.ts'
 import type { Checkpoint } from './weights/checkpoint.ts'
 import { openCheckpoint } from './weights/open.node.ts'
 import { openAdapter } from './weights/peft.node.ts'
 
-export type { LoadOptions } from './load.ts'
+export type { LoadOptions } from './load-options.ts'
 
 /**
  * Loads a model. `source`: a directory, a .gguf, .ckpt, .bin or .safetensors file, a Hugging Face id

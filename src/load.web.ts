@@ -6,13 +6,8 @@
 import { builtInModel } from './built-in.ts'
 import { GemmaError } from './error.ts'
 import type { Gemma } from './gemma.ts'
-import {
-  type CommonLoadOptions,
-  checkLoadOptions,
-  closeAdapters,
-  loadCheckpoint,
-  openAdapters,
-} from './load.ts'
+import { checkLoadOptions, closeAdapters, loadCheckpoint, openAdapters } from './load.ts'
+import type { CommonLoadOptions } from './load-options.ts'
 import { blobSource } from './weights/bytes-source.ts'
 import type { Checkpoint } from './weights/checkpoint.ts'
 import { type HttpOptions, httpSource } from './weights/http-source.ts'

@@ -2,13 +2,8 @@
 // before it is downloaded. Node only (asks the machine what is free).
 
 import { GemmaError } from '../error.ts'
-import {
-  DEFAULT_CONTEXT,
-  dtypeFor,
-  memoryNeeded,
-  type WeightDtype,
-  WORKING_BYTES,
-} from '../generate/load-model.ts'
+import type { WeightDtype } from '../generate/load-choices.ts'
+import { DEFAULT_CONTEXT, dtypeFor, memoryNeeded, WORKING_BYTES } from '../generate/load-model.ts'
 import type { Dtype } from '../graph/dtype.ts'
 import type { RemoteDescription } from '../hub/download-options.ts'
 import { memoryBudget } from '../load.node.ts'

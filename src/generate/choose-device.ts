@@ -3,8 +3,7 @@
 
 import { type FoundAdapter, findAdapter } from '../backends/webgpu/device.ts'
 import { GemmaError } from '../error.ts'
-
-export type DeviceChoice = 'auto' | 'cpu' | 'webgpu'
+import type { DeviceChoice } from './load-choices.ts'
 
 export interface ChosenDevice {
   /** The GPU to run on; without it, the CPU. */

@@ -2,7 +2,8 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import { expectedOf, MODELS, modelPath } from '../../test/goldens.ts'
 import { openCheckpoint } from '../weights/open.node.ts'
 import { type Engine, MOST_CHOICES, type Row } from './engine.ts'
-import { loadModel, type WeightDtype } from './load-model.ts'
+import type { WeightDtype } from './load-choices.ts'
+import { loadModel } from './load-model.ts'
 
 const SEQUENCES = 8
 

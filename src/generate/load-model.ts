@@ -18,21 +18,7 @@ import { createParameters, type ParameterSpec, type Parameters, parameterSpecs }
 import type { Checkpoint, Encoding, StoredAdapter, StoredTensor } from '../weights/checkpoint.ts'
 import type { ChosenDevice } from './choose-device.ts'
 import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
-
-/**
- * 'auto' keeps what the file has; 'f32' widens weights and keeps activations in float32 too. 'int8' has a scale for
- * each 32 values, 'int8row' one for each row, as Google's quantised checkpoints.
- */
-export type WeightDtype = 'auto' | 'f32' | 'bf16' | 'int8' | 'int8row' | 'int4'
-
-export interface LoadProgress {
-  readonly phase: 'download' | 'load'
-  /** Bytes done and in all. */
-  readonly bytes: number
-  readonly totalBytes: number
-  /** The file being fetched, or the tensor being loaded. */
-  readonly name: string
-}
+import type { LoadProgress, WeightDtype } from './load-choices.ts'
 
 export interface LoadModelOptions {
   readonly dtype?: WeightDtype
