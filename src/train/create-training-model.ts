@@ -4,7 +4,8 @@
 import type { Backend, Plan } from '../backends/backend.ts'
 import { createReferenceBackend } from '../backends/reference.ts'
 import { MOST_ROWS } from '../backends/wasm/addresses.ts'
-import { createWasmBackend, scratchNeeded } from '../backends/wasm/backend.ts'
+import { createWasmBackend } from '../backends/wasm/backend.ts'
+import { layOutMemories } from '../backends/wasm/placement.ts'
 import { countTargets, type TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
 import { dtypeFor } from '../generate/load-model.ts'
@@ -102,7 +103,10 @@ function adaptersFor(
   return createAdapters(parameters, new Map(layers))
 }
 
-/** Bytes that a training model would take, before anything is read or set aside. */
+/**
+ * Bytes that a training model would take, before anything is read or set aside. Throws GemmaError 'unsupported' where a
+ * tensor with its gradient and moments exceeds a memory.
+ */
 export function estimateTrainingMemory(
   options: PlanningOptions & {
     /** How the weights are stored; default 'BF16'. */ readonly stored?: Encoding
@@ -122,10 +126,11 @@ export function estimateTrainingMemory(
   const weights = bytesOf(tensors.filter(({ role }) => role === 'weight')) + constants
   const gradients = bytesOf(learned.map(({ gradient }) => gradient))
   const optimizer = bytesOf(learned.flatMap(({ moments }) => moments))
-  const scratch = scratchNeeded([tape], [...tensors, ...model.state.constants.keys()], {
-    threads: Math.max(1, options.threads),
-    lowerings: trainingLowerings,
+  const { scratchBytes } = layOutMemories({
+    ...{ tensors, constants: [...model.state.constants.keys()], sizing: [tape] },
+    ...{ threads: options.threads, lowerings: trainingLowerings },
   })
+  const scratch = scratchBytes.reduce((sum, bytes) => sum + bytes, 0)
   return { weights, gradients, optimizer, scratch, total: weights + gradients + optimizer + scratch }
 }
 

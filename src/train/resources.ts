@@ -48,8 +48,8 @@ function withDecay(optimizer: ResolvedOptimizer): OptimizerSettings {
 }
 
 /**
- * The memory of a run, with inner values kept where they fit and the recipe does not say. Throws GemmaError 'memory' when
- * it does not fit, with what would.
+ * The memory of a run, with inner values kept where they fit and the recipe does not say. Throws GemmaError when it does
+ * not fit, with what would: 'memory' for the whole, 'unsupported' for a tensor that no memory of the backend can hold.
  */
 export function planMemory(
   recipe: ResolvedRecipe,
@@ -61,27 +61,39 @@ export function planMemory(
   }: { readonly estimate: EstimateMemory; readonly budget: number; readonly threads: number },
 ): MemoryPlan {
   const wanted = recipe.checkpointing
-  const memoryOf = (other: ResolvedRecipe, checkpointing: boolean): TrainingMemory =>
-    estimate({
-      ...modelOptions(other, source.config, { threads, checkpointing }),
-      stored: source.encoding,
-    })
-  const choices = wanted === 'auto' ? [false, true] : [wanted]
-  for (const checkpointing of choices) {
-    const memory = memoryOf(recipe, checkpointing)
-    if (memory.total + WORKING_BYTES <= budget) return { memory, budget, checkpointing }
+  // What exceeds one memory of the backend takes too much as well.
+  const memoryOf = (other: ResolvedRecipe, checkpointing: boolean): TrainingMemory | GemmaError => {
+    try {
+      return estimate({
+        ...modelOptions(other, source.config, { threads, checkpointing }),
+        stored: source.encoding,
+      })
+    } catch (error) {
+      if (error instanceof GemmaError && error.code === 'unsupported') return error
+      throw error
+    }
   }
-  const needed = memoryOf(recipe, choices.at(-1)!).total + WORKING_BYTES
-  const ways = waysOut(recipe).filter(
-    ({ recipe: other }) => memoryOf(other, other.checkpointing !== false).total + WORKING_BYTES <= budget,
+  const fits = (memory: TrainingMemory | GemmaError): memory is TrainingMemory =>
+    !(memory instanceof GemmaError) && memory.total + WORKING_BYTES <= budget
+  const choices = wanted === 'auto' ? [false, true] : [wanted]
+  let last: TrainingMemory | GemmaError | undefined
+  for (const checkpointing of choices) {
+    last = memoryOf(recipe, checkpointing)
+    if (fits(last)) return { memory: last, budget, checkpointing }
+  }
+  const ways = waysOut(recipe).filter(({ recipe: other }) =>
+    fits(memoryOf(other, other.checkpointing !== false)),
   )
-  const list = ways.map(({ what }) => what).join('; ')
+  const unplaced = last instanceof GemmaError
   throw new GemmaError(
-    'memory',
-    `Training needs ${size(needed)}, but ${size(budget)} are free.`,
+    unplaced ? 'unsupported' : 'memory',
+    last instanceof GemmaError
+      ? last.message
+      : `Training needs ${size(last!.total + WORKING_BYTES)}, but ${size(budget)} are free.`,
     ways.length === 0
       ? 'Nothing that a recipe could say makes it fit; choose a smaller model or another machine.'
-      : `It fits with ${list}.`,
+      : `It fits with ${ways.map(({ what }) => what).join('; ')}.`,
+    unplaced ? { cause: last } : undefined,
   )
 }
 

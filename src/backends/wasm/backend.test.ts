@@ -196,6 +196,37 @@ describe('placement', () => {
     })
   })
 
+  test('a tensor that leaves no room for whole tapes lies alone, and results are the same', async () => {
+    const table = persistentTensor('weight', 'table', [512, 8192], 'f32')
+    const small = persistentTensor('weight', 'small', [16, 8192], 'f32')
+    const tape = createTape(512)
+    // All of these live until the end, but for the first one none of them touches the table.
+    const parts = [table, ...Array.from({ length: 9 }, () => small)].map((one, i) => embed(tape, one, i + 1))
+    const value = keep(
+      tape,
+      parts.reduce((a, b) => add(tape, a, b)),
+    )
+    const [values, few] = [normals(512 * 8192, 1), normals(16 * 8192, 2)]
+    const run = async (memoryLimit?: number) => {
+      const options = { threads: 2, tensors: [table, small], constants: new Map(), sizing: [tape] }
+      const backend = await createWasmBackend({ ...options, memoryLimit })
+      await backend.load(table, storedValues('F32', table.shape, values))
+      await backend.load(small, storedValues('F32', small.shape, few))
+      const plan = backend.compile(tape)
+      await backend.run(plan, runOf(512))
+      const result = { sum: backend.read(plan, value, 2), scratch: backend.memoryBytes().scratch }
+      const { description } = backend
+      await backend.dispose()
+      return { ...result, description }
+    }
+    const alone = await run()
+    const split = await run(alone.scratch + 8 * 2 ** 20)
+    expect(split.description).toContain(', 2 memories')
+    expect(split.sum).toEqual(alone.sum)
+    // The memory of the table has room for what is done with the table, not for all of the tape.
+    expect(split.scratch).toBeLessThan(1.5 * alone.scratch)
+  })
+
   test('memory is reported by what was asked for', async () => {
     const weight = persistentTensor('weight', 'w', [100, 64], 'f32')
     const cache = persistentTensor('cache', 'c', [10, 16], 'f32')

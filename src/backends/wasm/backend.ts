@@ -24,8 +24,9 @@ import {
 } from './addresses.ts'
 import { CALL_WORDS } from './control.ts'
 import { kernelNames } from './execute.ts'
-import { type LoaderAccess, loadTensor, STAGING_BYTES } from './load.ts'
-import { createMemory, grow, LARGEST_MEMORY } from './memory.ts'
+import { type LoaderAccess, loadTensor } from './load.ts'
+import { createMemory, grow } from './memory.ts'
+import { layOutMemories, PROGRAM_BYTES } from './placement.ts'
 import { createPool } from './pool.ts'
 import {
   align,
@@ -33,8 +34,6 @@ import {
   type Call,
   compileProgram,
   isPersistent,
-  type Placement,
-  type Placements,
   type Program,
   placeKey,
 } from './program.ts'
@@ -68,11 +67,6 @@ interface WasmPlan extends Plan {
   era: number
 }
 
-/**
- * Room for the words of programs in each memory; a plan of a large model takes about 50 kB, with an adapter twice
- * that. When it is full, all programs are forgotten, and written again when they run.
- */
-const PROGRAM_BYTES = 4 << 20
 /** Two raw calls may be under way: their words lie at the start of the program room. */
 const RAW_BYTES = 512
 
@@ -80,15 +74,12 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
   const loaded = await loadKernels(options.build, options.kernels)
   const kernels: Kernels = { ...loaded, integers: options.integers ?? loaded.integers }
   const lowerings = options.lowerings ?? wasmLowerings
-  const limit = options.memoryLimit ?? LARGEST_MEMORY
-  const scratch = scratchNeeded(options.sizing, [...options.tensors, ...options.constants.keys()], {
-    threads: Math.max(1, options.threads),
-    lowerings,
-    integers: kernels.integers,
+  const layout = layOutMemories({
+    ...{ tensors: options.tensors, constants: [...options.constants.keys()], sizing: options.sizing },
+    ...{ threads: options.threads, lowerings, integers: kernels.integers, limit: options.memoryLimit },
   })
-  const layout = placeTensors(options, limit - PROGRAM_BYTES - scratch)
-  const memories = layout.ends.map((end) => createMemory(end + PROGRAM_BYTES + scratch))
-  const scratchBytes = memories.map(() => scratch)
+  const scratchBytes = [...layout.scratchBytes]
+  const memories = layout.ends.map((end, i) => createMemory(end + PROGRAM_BYTES + scratchBytes[i]!))
   for (const [tensor, values] of options.constants) {
     for (const { memory, address } of layout.placements.get(tensor)!) {
       new Float32Array(memories[memory]!.buffer, address, values.length).set(values)
@@ -313,82 +304,4 @@ function describe({ build, integers }: Kernels, workers: number, threads: number
   const where = threads === 0 ? 'in the calling thread' : `${workers} thread${workers === 1 ? '' : 's'}`
   const spread = memories > 1 ? `, ${memories} memories` : ''
   return `WebAssembly, ${build} SIMD (int4 ${integers.int4}, int8 ${integers.int8}), ${where}${spread}`
-}
-
-/** Bytes of scratch that the largest of some tapes needs, found by compiling them as if all lay in one memory. */
-export function scratchNeeded(
-  tapes: readonly Tape[],
-  persistent: readonly Tensor[],
-  options: { readonly threads: number; readonly lowerings: Lowerings; readonly integers?: IntegerVariant },
-): number {
-  const { threads, lowerings, integers = { int4: 'dot16', int8: 'dot16' } } = options
-  const placements = new Map(persistent.map((tensor) => [tensor, [{ memory: 0, address: 0 }]]))
-  const needs = tapes.map(
-    (tape) =>
-      compileProgram(tape, { threads, integers, lowerings, placements, memories: 1 }).scratchBytes[0]!,
-  )
-  return Math.max(STAGING_BYTES, ...needs)
-}
-
-interface MemoryLayout {
-  readonly placements: Placements
-  /** First free address of each memory. */
-  readonly ends: number[]
-  readonly weightBytes: number
-  readonly cacheBytes: number
-}
-
-/** Fills one memory after the other, in the order of use. */
-function placeTensors({ tensors, constants }: WasmBackendOptions, limit: number): MemoryLayout {
-  const placements = new Map<Tensor, Placement[]>()
-  const constantBytes = [...constants.keys()].reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
-  const ends: number[] = []
-  let weightBytes = 0
-  let cacheBytes = 0
-  const open = (): void => {
-    let at = FIRST_ADDRESS
-    for (const tensor of constants.keys()) {
-      placements.set(tensor, [...(placements.get(tensor) ?? []), { memory: ends.length, address: at }])
-      at += align(bufferBytes(tensor))
-    }
-    ends.push(at)
-  }
-  open()
-  for (const together of inseparable(tensors)) {
-    const bytes = together.reduce((sum, tensor) => sum + align(bufferBytes(tensor)), 0)
-    if (FIRST_ADDRESS + constantBytes + bytes > limit) throw tooLarge(together[0]!, bytes)
-    if (ends[ends.length - 1]! + bytes > limit) open()
-    const memory = ends.length - 1
-    for (const tensor of together) {
-      placements.set(tensor, [{ memory, address: ends[memory]! }])
-      ends[memory]! += align(bufferBytes(tensor))
-    }
-    if (together[0]!.role === 'cache') cacheBytes += bytes
-    else weightBytes += bytes
-  }
-  return { placements, ends, weightBytes, cacheBytes }
-}
-
-/**
- * What one call reads or changes must share a memory: keys and values of a layer, which stand side by side, and a
- * weight with the state that training keeps, which follows it.
- */
-function inseparable(tensors: readonly Tensor[]): Tensor[][] {
-  const groups: Tensor[][] = []
-  let last: Tensor | undefined
-  for (const tensor of tensors) {
-    const joined = tensor.role === 'state' || (tensor.role === 'cache' && last?.role === 'cache')
-    if (joined && groups.length > 0) groups[groups.length - 1]!.push(tensor)
-    else groups.push([tensor])
-    last = tensor
-  }
-  return groups
-}
-
-function tooLarge({ name, role }: Tensor, bytes: number): GemmaError {
-  return new GemmaError(
-    'unsupported',
-    `The tensor ${name} takes ${bytes} bytes, more than one WebAssembly memory of 4 GiB can hold.`,
-    role === 'cache' ? 'Choose a shorter contextLength.' : 'Choose a narrower dtype.',
-  )
 }
