@@ -3,6 +3,7 @@ export { embed } from '../../ops/embed/embed.wasm'
 export { rmsNorm } from '../../ops/rmsnorm/rmsnorm.wasm'
 export { quantizeActivations } from '../../ops/linear/quantize.wasm'
 export * from '../../ops/linear/integer.wasm'
+export { int4Vector8, int4minVector8, int8Vector8, int8rowVector8 } from '../../ops/linear/integer-streams.wasm'
 export { int4Matrix8, int4minMatrix8, int8Matrix8, int8rowMatrix8 } from '../../ops/linear/integer-tiles.wasm'
 export { linearMatrix, linearVector } from '../../ops/linear/float.wasm'
 export {

@@ -68,12 +68,12 @@ function rowProduct(x: usize, w: usize, columns: i32, dtype: i32, mask: v128, po
 }
 
 /**
- * Eight bf16 weights in one load: shifted they are the even ones as f32, masked the odd ones. `x` holds the
- * activations in the same order (see sortPairs). Fewer instructions a byte let the processor look further ahead.
+ * Two rows of bf16 weights, eight in one load: shifted they are the even ones as f32, masked the odd ones. `sorted`
+ * holds the activations in the same order (see sortPairs).
  */
 // @ts-ignore: decorator
 @inline
-function rowProductBf16(x: usize, sorted: usize, w: usize, columns: i32, high: v128): f32 {
+function twoRowsBf16(x: usize, sorted: usize, w: usize, w2: usize, columns: i32, high: v128, y: usize, y2: usize): void {
   let a = f32x4.splat(0)
   let b = f32x4.splat(0)
   let c = f32x4.splat(0)
@@ -84,27 +84,38 @@ function rowProductBf16(x: usize, sorted: usize, w: usize, columns: i32, high: v
   let h = f32x4.splat(0)
   let at = sorted
   let from = w
-  const stop = sorted + (<usize>(columns & ~31) << 2)
+  let other = w2
+  const stop = sorted + (<usize>(columns & ~15) << 2)
   while (at < stop) {
+    let p = v128.load(at)
+    let q = v128.load(at, 16)
     let v = v128.load(from)
-    a = madd(i32x4.shl(v, 16), v128.load(at), a)
-    b = madd(v128.and(v, high), v128.load(at, 16), b)
+    a = madd(i32x4.shl(v, 16), p, a)
+    b = madd(v128.and(v, high), q, b)
+    v = v128.load(other)
+    e = madd(i32x4.shl(v, 16), p, e)
+    f = madd(v128.and(v, high), q, f)
+    p = v128.load(at, 32)
+    q = v128.load(at, 48)
     v = v128.load(from, 16)
-    c = madd(i32x4.shl(v, 16), v128.load(at, 32), c)
-    d = madd(v128.and(v, high), v128.load(at, 48), d)
-    v = v128.load(from, 32)
-    e = madd(i32x4.shl(v, 16), v128.load(at, 64), e)
-    f = madd(v128.and(v, high), v128.load(at, 80), f)
-    v = v128.load(from, 48)
-    g = madd(i32x4.shl(v, 16), v128.load(at, 96), g)
-    h = madd(v128.and(v, high), v128.load(at, 112), h)
-    at += 128
-    from += 64
+    c = madd(i32x4.shl(v, 16), p, c)
+    d = madd(v128.and(v, high), q, d)
+    v = v128.load(other, 16)
+    g = madd(i32x4.shl(v, 16), p, g)
+    h = madd(v128.and(v, high), q, h)
+    at += 64
+    from += 32
+    other += 32
   }
-  const sums = f32x4.add(f32x4.add(f32x4.add(a, e), f32x4.add(b, f)), f32x4.add(f32x4.add(c, g), f32x4.add(d, h)))
-  let sum = sum4(sums)
-  for (let i = columns & ~31; i < columns; i++) sum += loadBf16(w + (<usize>i << 1)) * load<f32>(x + (<usize>i << 2))
-  return sum
+  let sum = sum4(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
+  let sum2 = sum4(f32x4.add(f32x4.add(e, f), f32x4.add(g, h)))
+  for (let i = columns & ~15; i < columns; i++) {
+    const value = load<f32>(x + (<usize>i << 2))
+    sum += loadBf16(w + (<usize>i << 1)) * value
+    sum2 += loadBf16(w2 + (<usize>i << 1)) * value
+  }
+  store<f32>(y, sum)
+  store<f32>(y2, sum2)
 }
 
 /** Of each eight values the even ones first, then the odd ones. */
@@ -207,10 +218,20 @@ function vectorBf16(args: usize, worker: i32, workers: i32): void {
   const sorted = pointer(args, 7) + <usize>worker * <usize>integer(args, 8)
   sortPairs(x, sorted, columns)
   const high = v128.load(HIGH_HALVES)
+  const first = share(count, worker, workers)
   const end = share(count, worker + 1, workers)
-  for (let row = share(count, worker, workers); row < end; row++) {
-    const w = weights + ((<usize>row * <usize>columns) << 1)
-    store<f32>(out + (<usize>row << 2), rowProductBf16(x, sorted, w, columns, high))
+  // Two long streams keep more pages under way than one.
+  const apart = (end - first) >> 1
+  const stride = <usize>columns << 1
+  for (let row = first; row < first + apart; row++) {
+    const w = weights + <usize>row * stride
+    const y = out + (<usize>row << 2)
+    twoRowsBf16(x, sorted, w, w + <usize>apart * stride, columns, high, y, y + (<usize>apart << 2))
+  }
+  if (((end - first) & 1) != 0) {
+    const w = weights + <usize>(end - 1) * stride
+    const y = out + (<usize>(end - 1) << 2)
+    twoRowsBf16(x, sorted, w, w, columns, high, y, y)
   }
 }
 

@@ -1,12 +1,12 @@
-// y = x · Wᵀ for packed integer weights and 8-bit activations. "Vector" serves one token: one linear stream of
-// weights, each activation read once for the eight rows of a group, the f32 sums in registers. "Matrix" serves
-// tiles of four tokens against eight rows (8: integer-tiles.wasm.ts): the loop over a block is kept rolled so that its eight integer sums
-// are loop variables (unrolled, V8 chains all products of one sum and spills the rest), and the f32 sums lie in
-// memory, touched once a block.
+// y = x · Wᵀ for packed integer weights and 8-bit activations, where the machine has no product of bytes into 32-bit
+// sums (integer-streams.wasm.ts and integer-tiles.wasm.ts are for those that have). "Vector" serves one token: one
+// linear stream of weights, each activation read once for the eight rows of a group, the f32 sums in registers.
+// "Matrix" serves tiles of four tokens against eight rows: the loop over a block is kept rolled so that its eight
+// integer sums are loop variables (unrolled, V8 chains all products of one sum and spills the rest), and the f32 sums
+// lie in memory, touched once a block.
 //
-// The end of a kernel's name tells how it multiplies: 8 by the relaxed 8-bit dot product into 32-bit sums (one
-// instruction where the processor has it), P by the relaxed product of pairs into 16-bit sums (for x86 without
-// VNNI: a block of 4-bit weights cannot overflow them, 8 · 2 · 15 · 127 < 2¹⁵), 16 by the baseline's 16-bit one.
+// The end of a kernel's name tells how it multiplies: P by the relaxed product of pairs into 16-bit sums (for x86
+// without VNNI: a block of 4-bit weights cannot overflow them, 8 · 2 · 15 · 127 < 2¹⁵), 16 by the baseline's 16-bit one.
 import {
   INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, madd, pointer, share, storeRows,
   validRows, widenF16x4,
@@ -16,17 +16,8 @@ import {
 @inline
 const TILE: i32 = 4
 
-const QUAD: i32 = 0
 const WIDE: i32 = 1
 const PAIRED: i32 = 2
-
-// @ts-ignore: decorator
-@inline
-function dot8(x: v128, w: v128, sum: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, w, sum)
-  // The baseline build never calls the 8-bit kernels.
-  return sum
-}
 
 // @ts-ignore: decorator
 @inline
@@ -61,10 +52,8 @@ function highNibbles(w: v128, mask: v128): v128 {
  */
 // @ts-ignore: decorator
 @inline
-function startOf(kind: i32, offset: i32, scaleAt: usize): v128 {
-  if (kind == INT4) return v128.load32_splat(scaleAt, 4)
-  if (kind == INT4MIN) return i32x4.splat(0)
-  return offset != 0 ? i32x4.shl(v128.load32_splat(scaleAt, 4), 4) : i32x4.splat(0)
+function startOf(kind: i32, scaleAt: usize): v128 {
+  return kind == INT4 ? v128.load32_splat(scaleAt, 4) : i32x4.splat(0)
 }
 
 /** scale · Σ of a block's integers, from the stored −8Σ, or −4Σ twice in 16 bits */
@@ -97,7 +86,6 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const out = pointer(args, 5)
   const columns = integer(args, 7)
   const count = integer(args, 8)
-  const offset = integer(args, 9)
   const blocks = <usize>((columns + 31) >> 5)
   const narrow = kind == INT4 || kind == INT4MIN
   const half: usize = narrow ? 64 : 128
@@ -117,7 +105,7 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
     let m = minima + <usize>group * blocks * 16
     const stop = w + blocks * 2 * half
     while (w < stop) {
-      const start = startOf(kind, offset, z)
+      const start = startOf(kind, z)
       let a = start
       let b = a
       if (narrow && mode == PAIRED) {
@@ -148,16 +136,6 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
         a = i32x4.dot_i16x8_s(a, ones)
         b = i32x4.dot_i16x8_s(b, ones)
         x += 32
-      } else if (narrow && mode == QUAD) {
-        for (let c: usize = 0; c < 4; c++) {
-          const wa = v128.load(w + (c << 4))
-          const wb = v128.load(w + (c << 4), 64)
-          const p = v128.load32_splat(x)
-          const q = v128.load32_splat(x, 4)
-          a = dot8(q, highNibbles(wa, mask), dot8(p, lowNibbles(wa, mask), a))
-          b = dot8(q, highNibbles(wb, mask), dot8(p, lowNibbles(wb, mask), b))
-          x += 8
-        }
       } else if (narrow) {
         for (let c: usize = 0; c < 4; c++) {
           const wa = v128.load(w + (c << 4))
@@ -167,13 +145,6 @@ function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
           a = wideBytes(highNibbles(wa, mask), x + 8, a)
           b = wideBytes(highNibbles(wb, mask), x + 8, b)
           x += 16
-        }
-      } else if (mode == QUAD) {
-        for (let c: usize = 0; c < 8; c++) {
-          const p = v128.load32_splat(x)
-          a = dot8(p, v128.load(w + (c << 4)), a)
-          b = dot8(p, v128.load(w + (c << 4), 128), b)
-          x += 4
         }
       } else {
         for (let c: usize = 0; c < 8; c++) {
@@ -224,16 +195,16 @@ function addInMemory(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v
 @inline
 function tileSums(
   kind: i32, mode: i32, few: bool, sums: usize, x: usize, z: usize, w: usize, s: usize, m: usize, blocks: usize,
-  offset: i32, mask: v128, f16Mask: v128, power: v128, ones: v128,
+  mask: v128, f16Mask: v128, power: v128, ones: v128,
 ): void {
   const narrow = kind == INT4 || kind == INT4MIN
   const half: usize = narrow ? 64 : 128
   memory.fill(sums, 0, 128)
   for (let block: usize = 0; block < blocks; block++) {
-    let a0 = startOf(kind, offset, z)
-    let a1 = startOf(kind, offset, z + 8)
-    let a2 = startOf(kind, offset, z + 16)
-    let a3 = startOf(kind, offset, z + 24)
+    let a0 = startOf(kind, z)
+    let a1 = startOf(kind, z + 8)
+    let a2 = startOf(kind, z + 16)
+    let a3 = startOf(kind, z + 24)
     let b0 = a0
     let b1 = a1
     let b2 = a2
@@ -396,7 +367,6 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const rows = validRows(integer(args, 6))
   const columns = integer(args, 7)
   const count = integer(args, 8)
-  const offset = integer(args, 9)
   const sums = pointer(args, 10) + (<usize>worker << 7)
   const blocks = <usize>((columns + 31) >> 5)
   const narrow = kind == INT4 || kind == INT4MIN
@@ -419,9 +389,9 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
       const s = scales + <usize>group * blocks * 16
       const m = minima + <usize>group * blocks * 16
       if (tokens > 2) {
-        tileSums(kind, mode, false, sums, x, z, w, s, m, blocks, offset, mask, f16Mask, power, ones)
+        tileSums(kind, mode, false, sums, x, z, w, s, m, blocks, mask, f16Mask, power, ones)
       } else {
-        tileSums(kind, mode, true, sums, x, z, w, s, m, blocks, offset, mask, f16Mask, power, ones)
+        tileSums(kind, mode, true, sums, x, z, w, s, m, blocks, mask, f16Mask, power, ones)
       }
       for (let t = 0; t < tokens; t++) {
         const y = out + <usize>(tile * TILE + t) * (<usize>count << 2)
@@ -436,19 +406,15 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   }
 }
 
-export function int4Vector8(args: usize, worker: i32, workers: i32): void { vector(INT4, QUAD, args, worker, workers) }
 export function int4Vector16(args: usize, worker: i32, workers: i32): void { vector(INT4, WIDE, args, worker, workers) }
 export function int4VectorP(args: usize, worker: i32, workers: i32): void { vector(INT4, PAIRED, args, worker, workers) }
 export function int4Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4, WIDE, args, worker, workers) }
 export function int4MatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4, PAIRED, args, worker, workers) }
-export function int4minVector8(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, QUAD, args, worker, workers) }
 export function int4minVector16(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, WIDE, args, worker, workers) }
 export function int4minVectorP(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, PAIRED, args, worker, workers) }
 export function int4minMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, WIDE, args, worker, workers) }
 export function int4minMatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, PAIRED, args, worker, workers) }
-export function int8Vector8(args: usize, worker: i32, workers: i32): void { vector(INT8, QUAD, args, worker, workers) }
 export function int8Vector16(args: usize, worker: i32, workers: i32): void { vector(INT8, WIDE, args, worker, workers) }
 export function int8Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8, WIDE, args, worker, workers) }
-export function int8rowVector8(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, QUAD, args, worker, workers) }
 export function int8rowVector16(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, WIDE, args, worker, workers) }
 export function int8rowMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, WIDE, args, worker, workers) }
