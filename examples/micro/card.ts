@@ -1,7 +1,8 @@
 // The model card of a route: what was learned from what, how, and what came of it. Everything in it is measured or read
 // from the recipes; nothing is written by hand but the words between.
 
-import { type Evaluation, type Mark, marksOf } from './evaluate.ts'
+import type { Evaluation } from './evaluate.ts'
+import { type Mark, marksOf } from './marks.ts'
 import { type Gap, overall, type Share } from './measure.ts'
 import type { Route } from './routes.ts'
 

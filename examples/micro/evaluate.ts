@@ -56,7 +56,8 @@ export interface Models {
   readonly publishedBytes: number
 }
 
-const OUT_OF_SCOPE = 'declining'
+/** The family of questions that are to be declined. */
+export const OUT_OF_SCOPE = 'declining'
 const PRECISIONS = ['f32', 'bf16', 'int8', 'int4'] as const
 /** The base model does not end its answers, so that asking it takes long: it gets one question in so many. */
 const BASE_SHARE = 8
@@ -181,67 +182,21 @@ async function measureSpeed({ published, publishedBytes }: Models): Promise<Eval
   }
 }
 
-export interface Mark {
-  readonly name: string
-  readonly wanted: string
-  readonly reached: string
-  readonly met: boolean
-}
-
-const percent = (share: number): string => `${(100 * share).toFixed(1)} %`
-const interval = ({ share, low, high }: Share): string =>
-  `${percent(share)} (${percent(low)} to ${percent(high)})`
-
-/** Every mark of a route with what was reached. */
-export function marksOf({ marks, closedFamilies }: Route, { gaps, baseLoss, tuned }: Evaluation): Mark[] {
-  const { loss, entropy } = overall(Object.values(gaps))
-  const { f32 } = tuned
-  const least = (name: string, share: Share, wanted: number): Mark => ({
-    ...{ name, wanted: `≥ ${percent(wanted)}`, reached: interval(share), met: share.share >= wanted },
-  })
-  const most = (name: string, value: number, wanted: number, unit: string): Mark => ({
-    ...{ name, wanted: `≤ ${wanted} ${unit}`, reached: `${value.toFixed(4)} ${unit}`, met: value <= wanted },
-  })
-  const all: Mark[] = [
-    most('loss above the entropy of held-out documents', loss - entropy, marks.gap, 'nat/token'),
-    least('answers that end their turn', f32.closed, marks.closed),
-    least('answers of valid form', f32.formatValid, marks.formatValid),
-    least('right answers over the closed families', f32.right, marks.right),
-    ...closedFamilies.map((family) =>
-      least(`right answers: ${family}`, f32.families[family]!, marks.rightInEach),
-    ),
-  ]
-  if (marks.declined !== undefined) {
-    all.push(least('questions out of scope declined', f32.families[OUT_OF_SCOPE]!, marks.declined))
-  }
-  if (marks.wronglyDeclined !== undefined) {
-    const { share } = f32.wronglyDeclined
-    const reached = interval(f32.wronglyDeclined)
-    const wanted = `≤ ${percent(marks.wronglyDeclined)}`
-    all.push({ name: 'questions in scope declined', wanted, reached, met: share <= marks.wronglyDeclined })
-  }
-  for (const [precision, bounds] of Object.entries(marks.precisions) as [
-    Precision,
-    { loss: number; right: number },
-  ][]) {
-    const fall = f32.right.share - tuned[precision].right.share
-    all.push(
-      most(
-        `${precision}: rise of the documents' loss`,
-        baseLoss[precision] - baseLoss.f32,
-        bounds.loss,
-        'nat/token',
-      ),
-      most(
-        `${precision}: rise of the answers' loss`,
-        tuned[precision].loss - f32.loss,
-        bounds.loss,
-        'nat/token',
-      ),
-      most(`${precision}: fall of right answers`, 100 * fall, 100 * bounds.right, 'points'),
+/** The published model alone, where the others are not at hand. */
+export async function evaluatePublished(
+  route: Route,
+  corpus: string,
+  published: string,
+  say: (text: string) => void,
+): Promise<AnswerFigures> {
+  const questions = await route.readQuestions(corpus)
+  return loaded(published, 'auto', async (gemma) => {
+    const answers = await ask(gemma, questions, route.judge, (done) =>
+      say(`${done} of ${questions.length} questions`),
     )
-  }
-  return all
+    const loss = await answerLoss(gemma, questions)
+    return figuresOf(answers, loss, route)
+  })
 }
 
 /** Where a route keeps the figures. */

@@ -18,7 +18,8 @@ import { openCheckpoint } from '../../src/weights/open.node.ts'
 import { convertCheckpoint } from '../../src/weights/save.node.ts'
 import { type CardFigures, type RunFigures, writeCard } from './card.ts'
 import { drawCurves, smoothed } from './curves.ts'
-import { type Evaluation, evaluate, evaluationFile, marksOf } from './evaluate.ts'
+import { evaluate, evaluatePublished, evaluationFile } from './evaluate.ts'
+import { answerMarks, type Mark, marksOf } from './marks.ts'
 import { overall } from './measure.ts'
 import { type Route, routes } from './routes.ts'
 import { openStages } from './stages.ts'
@@ -52,8 +53,19 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
     },
   }
   if (onlyEvaluate) {
-    const publishedBytes = (await stat(published)).size
-    return report(route, await evaluate(route, corpus, { ...models, publishedBytes }, say.progress))
+    await route.writeCorpus(corpus)
+    const found = await stat(published).catch(() => undefined)
+    if (found !== undefined) {
+      return report(
+        marksOf(
+          route,
+          await evaluate(route, corpus, { ...models, publishedBytes: found.size }, say.progress),
+        ),
+      )
+    }
+    const file = join(route.model, `${route.name}.gguf`)
+    say.line(`${directory} has no models: only ${file} is measured, as it is`)
+    return report(answerMarks(route, await evaluatePublished(route, corpus, file, say.progress)))
   }
   await stages.run('corpus', { seed: route.seed, corpus: route.corpus }, () => route.writeCorpus(corpus))
   const { bytesPerToken } = await stages.run(
@@ -77,7 +89,7 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
     publish(route, directory, { bytesPerToken, pretrain, courses, evaluation }),
   )
   say.line(`${route.model}: the model, its tokenizer and its card`)
-  return report(route, evaluation)
+  return report(marksOf(route, evaluation))
 }
 
 interface Teller {
@@ -250,8 +262,7 @@ async function publish(
 }
 
 /** The marks on stdout; says whether all were met. */
-function report(route: Route, evaluation: Evaluation): boolean {
-  const marks = marksOf(route, evaluation)
+function report(marks: readonly Mark[]): boolean {
   const width = Math.max(...marks.map(({ name }) => name.length))
   for (const { name, wanted, reached, met } of marks) {
     process.stdout.write(

@@ -69,7 +69,7 @@ export function addChat(program: Command, interrupts: Interrupts): void {
 
 async function runChat(model: string | undefined, flags: Flags, interrupts: Interrupts): Promise<void> {
   await withModel(model, flags, interrupts, async (gemma) => {
-    const conversation = createConversation(gemma, flags)
+    const conversation = createConversation(gemma, flags, model === undefined)
     if (process.stdin.isTTY) {
       if (model === undefined && !flags.quiet) await introduce()
       await atTerminal(conversation, gemma, flags, interrupts)
@@ -80,7 +80,9 @@ async function runChat(model: string | undefined, flags: Flags, interrupts: Inte
 /** What the model that ships with the package can be asked. */
 async function introduce(): Promise<void> {
   const { exampleQuestions } = await import('../micro/examples.ts')
-  note(`Gemma micro, a very small model that ships with gemma-ts. Ask it, for instance:\n`)
+  note(
+    `Gemma micro, a very small model that ships with gemma-ts. Each question stands for itself; for instance:\n`,
+  )
   for (const question of exampleQuestions) note(`  ${question}`)
   note('')
 }
@@ -93,7 +95,8 @@ interface Conversation {
   useAdapter(name: string): void
 }
 
-function createConversation(gemma: Gemma, flags: Flags): Conversation {
+/** `single`: each question stands for itself, as the small model needs it, which loses its way in long conversations. */
+function createConversation(gemma: Gemma, flags: Flags, single: boolean): Conversation {
   const system = flags.system === undefined ? [] : [{ role: 'system', content: flags.system }]
   // A template that refuses a system message says so now, not after the first question.
   if (system.length > 0) gemma.tokenizer.applyChatTemplate([...system, { role: 'user', content: 'x' }])
@@ -121,6 +124,7 @@ function createConversation(gemma: Gemma, flags: Flags): Conversation {
       if (!flags.quiet) note(dim(`Answering with ${adapter ?? 'no adapter'}, of: ${known}.`))
     },
     async answer(text, signal) {
+      if (single) messages = [...system]
       messages.push({ role: 'user', content: text })
       let said = ''
       const heard = (piece: string): void => {
