@@ -213,13 +213,15 @@ async function qlora(): Promise<object> {
   })
   const load = (performance.now() - start) / 1000
   const seconds: number[] = []
-  for (let i = 1; i <= Math.max(2, reps); i++) {
+  console.log(`QLoRA of 2B: loaded in ${load.toFixed(1)} s`)
+  let peak = 0
+  for (let i = 1; i <= reps; i++) {
     seconds.push(await step(model, documents(rows, rows, config.vocabSize), i))
-    console.log(`QLoRA of 2B, step ${i}: ${seconds.at(-1)!.toFixed(1)} s for ${rows} tokens`)
+    peak = process.resourceUsage().maxRSS * 1024
+    const most = (peak / 2 ** 30).toFixed(2)
+    console.log(`step ${i}: ${seconds.at(-1)!.toFixed(1)} s for ${rows} tokens, peak ${most} GiB`)
   }
   const memory = model.memoryBytes()
-  const peak = process.resourceUsage().maxRSS * 1024
   await model.dispose()
-  console.log(`loaded in ${load.toFixed(1)} s, peak ${(peak / 2 ** 30).toFixed(2)} GiB`)
   return { shape: '2b', qlora: true, rows, seconds, peakBytes: peak, memory }
 }

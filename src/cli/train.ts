@@ -190,7 +190,10 @@ function batchLine({ batch, contextLength }: ResolvedRecipe): string {
     tokensPerBatch === undefined
       ? `${formatCount(documents!)} documents`
       : `${formatCount(tokensPerBatch)} tokens`
-  return `Each step learns from ${size} in runs of at most ${formatCount(rowsPerRun)}; documents of at most ${formatCount(contextLength)}`
+  return (
+    `Each step learns from ${size}, as near as whole runs of ${formatCount(rowsPerRun)} tokens allow; ` +
+    `documents of at most ${formatCount(contextLength)}`
+  )
 }
 
 /** Runs that are shown unless told. */
