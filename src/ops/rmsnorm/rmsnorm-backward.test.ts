@@ -31,7 +31,8 @@ function gradientCase({ width, groups = 1, rows, values, epsilon = 1e-6 }: Sizes
       record(tape, rmsNormWeightGradientOp, [on, back, accumulator[0]], { epsilon })
     },
     runs: [runOf(rows), runOf(rows), runOf(1)],
-    tolerance: { relative: 3e-6, absolute: 1e-6 },
+    // The fewer values a group has, the more of its gradient cancels: of a single one all but what ε leaves.
+    tolerance: { relative: 3e-6, absolute: width < 8 ? 2e-5 : 1e-6 },
   }
 }
 
