@@ -53,7 +53,9 @@ const exceptions: ReadonlyMap<string, string> = new Map([
 
 /** Of folders that may be imported only in part: the files that may. */
 const onlyFiles: Readonly<Record<string, readonly string[]>> = {
-  'backends weights': ['weights/checkpoint.ts', 'weights/encodings.ts', 'weights/float16.ts'],
+  'backends weights': [
+    ...['weights/checkpoint.ts', 'weights/decode-blocks.ts', 'weights/encodings.ts', 'weights/float16.ts'],
+  ],
   'generate weights': ['weights/checkpoint.ts'],
   'data weights': ['weights/source.node.ts'],
 }

@@ -45,13 +45,9 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
     say.line(`${names.indexOf(stage) + 1} of ${names.length}: ${stage}${skipped ? ', there already' : ''}`)
   })
   const published = join(directory, `${route.name}.gguf`)
-  const models = {
-    ...{
-      base: join(directory, 'pretrain', 'model'),
-      tuned: join(directory, route.courses.at(-1)!, 'model'),
-      published,
-    },
-  }
+  const base = join(directory, 'pretrain', 'model')
+  const tuned = join(directory, route.courses.at(-1)!, 'model')
+  const models = { base, tuned, published }
   if (onlyEvaluate) {
     await route.writeCorpus(corpus)
     const found = await stat(published).catch(() => undefined)

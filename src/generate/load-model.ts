@@ -6,7 +6,6 @@ import { MAX_ROWS } from '../backends/backend.ts'
 import { createReferenceBackend } from '../backends/reference.ts'
 import { createWasmBackend } from '../backends/wasm/backend.ts'
 import type { KernelBuild } from '../backends/wasm/variant.ts'
-import { createWebGpuBackend } from '../backends/webgpu/backend.ts'
 import { openDevice } from '../backends/webgpu/device.ts'
 import { GemmaError } from '../error.ts'
 import { type CacheDtype, cacheRowBytes, type Dtype, layoutOf } from '../graph/dtype.ts'
@@ -127,6 +126,8 @@ async function createBackend(
     // What a program that plays a GPU holds is memory of this machine.
     if (gpu.software) checkBudget()
     try {
+      // Only who has a GPU reads the kernels for it.
+      const { createWebGpuBackend } = await import('../backends/webgpu/backend.ts')
       return await createWebGpuBackend({
         ...{ open: await openDevice(gpu), tensors, constants },
         sizing: sizingTapes(model),

@@ -135,12 +135,12 @@ function decodeTwoLevel(
 
 // The 12 bytes: 0–3 low six bits are scales 0–3, 4–7 low six bits are minima 0–3; 8–11 hold the low nibbles
 // of scales 4–7 (low) and minima 4–7 (high), whose top two bits are the top bits of bytes 0–3 and 4–7.
-function sixBitScale(bytes: Uint8Array, packed: number, group: number): number {
+export function sixBitScale(bytes: Uint8Array, packed: number, group: number): number {
   if (group < 4) return bytes[packed + group] & 63
   return (bytes[packed + group + 4] & 15) | ((bytes[packed + group - 4] >> 6) << 4)
 }
 
-function sixBitMinimum(bytes: Uint8Array, packed: number, group: number): number {
+export function sixBitMinimum(bytes: Uint8Array, packed: number, group: number): number {
   if (group < 4) return bytes[packed + group + 4] & 63
   return (bytes[packed + group + 4] >> 4) | ((bytes[packed + group] >> 6) << 4)
 }

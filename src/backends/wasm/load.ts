@@ -7,6 +7,7 @@ import { matrixSize, type Tensor } from '../../graph/tape.ts'
 import { packingOrder } from '../../ops/lowering.ts'
 import type { Encoding, StoredTensor } from '../../weights/checkpoint.ts'
 import { decodeRows } from '../../weights/encodings.ts'
+import { SAME_FORM } from '../same-form.ts'
 import type { Placement } from './program.ts'
 import type { Kernels } from './variant.ts'
 
@@ -123,9 +124,7 @@ function tooLong({ name }: Tensor, columns: number): GemmaError {
 }
 
 function sameBytes({ encoding, subtract }: StoredTensor, dtype: Dtype): boolean {
-  if (subtract !== 0) return false
-  const sameForm: Partial<Record<Encoding, Dtype>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
-  return sameForm[encoding] === dtype
+  return subtract === 0 && SAME_FORM[encoding] === dtype
 }
 
 async function readScales(stored: StoredTensor): Promise<Float32Array> {

@@ -162,16 +162,14 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     device.queue.submit([encoder.finish()])
     if (bytes === 0) {
       await device.queue.onSubmittedWorkDone()
-      const failure = open.failure()
-      if (failure) throw failure
+      alive()
       return new ArrayBuffer(0)
     }
     await staging!.mapAsync(MAP_READ_MODE, 0, bytes).catch((cause: unknown) => {
       alive()
-      throw open.failure() ?? cause
+      throw cause
     })
-    const failure = open.failure()
-    if (failure) throw failure
+    alive()
     const copy = staging!.getMappedRange(0, bytes).slice(0)
     staging!.unmap()
     return copy

@@ -3,6 +3,7 @@
 
 import { BLOCK, type Dtype } from '../../graph/dtype.ts'
 import type { Encoding } from '../../weights/checkpoint.ts'
+import { sixBitMinimum, sixBitScale } from '../../weights/decode-blocks.ts'
 import {
   blockSizes,
   decodeRows,
@@ -11,6 +12,7 @@ import {
   type WritableEncoding,
 } from '../../weights/encodings.ts'
 import { decodeFloat16, float32ToFloat16 } from '../../weights/float16.ts'
+import { SAME_FORM } from '../same-form.ts'
 
 /** Bytes of each part of so many rows. */
 export interface PartBytes {
@@ -58,13 +60,12 @@ export interface StoredRows {
   readonly name: string
 }
 
-const SAME: Readonly<Partial<Record<Encoding, Dtype>>> = { F32: 'f32', BF16: 'bf16', F16: 'f16' }
 const NONE = new Uint8Array(0)
 
 export function pack(stored: StoredRows, dtype: Dtype): Packed {
   const { encoding, bytes, rows, columns, rowScales, subtract } = stored
   if (subtract === 0) {
-    if (SAME[encoding] === dtype) return { data: bytes, scales: NONE, minima: NONE }
+    if (SAME_FORM[encoding] === dtype) return { data: bytes, scales: NONE, minima: NONE }
     const direct = DIRECT[`${encoding} ${dtype}`]
     if (direct) return direct(stored)
   }
@@ -88,7 +89,7 @@ function packValues(stored: StoredRows, values: Float32Array, dtype: Dtype): Pac
   const encoding = ROUNDED[dtype]
   if (!encoding) throw new Error(`${stored.name}: ${stored.encoding} does not come into ${dtype}`)
   const { rows, columns, name } = stored
-  const padded = SAME[encoding] ? columns : Math.ceil(columns / BLOCK) * BLOCK
+  const padded = SAME_FORM[encoding] ? columns : Math.ceil(columns / BLOCK) * BLOCK
   const wide = padded === columns ? values : new Float32Array(rows * padded)
   if (padded !== columns) {
     for (let r = 0; r < rows; r++) wide.set(values.subarray(r * columns, (r + 1) * columns), r * padded)
@@ -156,9 +157,8 @@ function splitQ4K({ bytes }: StoredRows): Packed {
     halves[1] = bytes[at + 2]! | (bytes[at + 3]! << 8)
     decodeFloat16(halves, 2, wide, 0)
     for (let j = 0; j < 8; j++, b++) {
-      const { s, m } = sixBits(bytes, at + 4, j)
-      scaleWords[b] = float32ToFloat16(wide[0]! * s)
-      minimumWords[b] = float32ToFloat16(-wide[1]! * m)
+      scaleWords[b] = float32ToFloat16(wide[0]! * sixBitScale(bytes, at + 4, j))
+      minimumWords[b] = float32ToFloat16(-wide[1]! * sixBitMinimum(bytes, at + 4, j))
       const from = at + 16 + (j >> 1) * 32
       const shift = (j & 1) * 4
       for (let i = 0; i < 16; i++) {
@@ -169,11 +169,4 @@ function splitQ4K({ bytes }: StoredRows): Packed {
     }
   }
   return { data, scales, minima }
-}
-
-/** Pair j of the eight that twelve bytes hold. */
-function sixBits(bytes: Uint8Array, at: number, j: number): { s: number; m: number } {
-  if (j < 4) return { s: bytes[at + j]! & 63, m: bytes[at + j + 4]! & 63 }
-  const low = bytes[at + j + 4]!
-  return { s: (low & 15) | ((bytes[at + j - 4]! >> 6) << 4), m: (low >> 4) | ((bytes[at + j]! >> 6) << 4) }
 }

@@ -7,20 +7,13 @@
 import {
   F16_MASK, F16_POWER, INT4, INT4MIN, INT8, INT8ROW, NIBBLE_MASK, integer, madd, pointer, share, storeRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
-
-// @ts-ignore: decorator
-@inline
-function dot8(x: v128, w: v128, sum: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, w, sum)
-  // The baseline build never calls these kernels.
-  return sum
-}
+import { dot8, highNibbles, lowNibbles } from './dots.wasm'
 
 /** Sixteen bytes of 4-bit weights against eight columns. */
 // @ts-ignore: decorator
 @inline
 function dotNibbles(p: v128, q: v128, w: v128, mask: v128, sum: v128): v128 {
-  return dot8(q, v128.and(i16x8.shr_u(w, 4), mask), dot8(p, v128.and(w, mask), sum))
+  return dot8(q, highNibbles(w, mask), dot8(p, lowNibbles(w, mask), sum))
 }
 
 /** Where a block's integer sum starts: minus the weights' offset times the sum of the activations, stored as −8Σ. */

@@ -12,6 +12,7 @@ import {
   F16_MASK, F16_POWER, INT4, INT4MIN, INT8, INT8ROW, NIBBLE_MASK, integer, madd, pointer, share, storeRows, validRows,
   widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
+import { dot8, highNibbles, lowNibbles } from './dots.wasm'
 import { FEW, tileOf } from './quantize.wasm'
 
 /** Columns and groups of eight rows of a panel: with its scales it and a tile stay in the second-level cache. */
@@ -21,14 +22,6 @@ const PANEL_GROUPS: i32 = 4
 const GROUP_BYTES: usize = <usize>SPAN_BLOCKS * 256
 const GROUP_SCALES: usize = <usize>SPAN_BLOCKS * 32
 const SUMS_BYTES: usize = 192
-
-// @ts-ignore: decorator
-@inline
-function dot8(x: v128, w: v128, sum: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return i32x4.relaxed_dot_i8x16_i7x16_add_s(x, w, sum)
-  // The baseline build never calls these kernels.
-  return sum
-}
 
 // @ts-ignore: decorator
 @inline
@@ -43,7 +36,10 @@ function addTo(sum: usize, dots: v128, z: v128, s: v128): void {
   v128.store(sum, madd(f32x4.mul(f32x4.convert_i32x4_s(dots), z), s, v128.load(sum)))
 }
 
-/** `tokens` (a constant) against eight rows: adds `blocks` blocks to sums [tokens, 8]. */
+/**
+ * `tokens` (a constant) against eight rows: adds `blocks` blocks to sums [tokens, 8]. `narrow`: 4-bit weights as they are
+ * packed, of at most four tokens; more find them unpacked.
+ */
 // @ts-ignore: decorator
 @inline
 function tile(narrow: bool, shift: i32, tokens: i32, sums: usize, x: usize, z: usize, w: usize, s: usize, blocks: i32, kept: i32): void {
@@ -72,10 +68,10 @@ function tile(narrow: bool, shift: i32, tokens: i32, sums: usize, x: usize, z: u
     while (w < stop) {
       const wa = v128.load(w)
       const wb = narrow ? v128.load(w, 64) : v128.load(w, 128)
-      const la = narrow ? v128.and(wa, mask) : wa
-      const lb = narrow ? v128.and(wb, mask) : wb
-      const ha = narrow ? v128.and(i16x8.shr_u(wa, 4), mask) : wa
-      const hb = narrow ? v128.and(i16x8.shr_u(wb, 4), mask) : wb
+      const la = narrow ? lowNibbles(wa, mask) : wa
+      const lb = narrow ? lowNibbles(wb, mask) : wb
+      const ha = narrow ? highNibbles(wa, mask) : wa
+      const hb = narrow ? highNibbles(wb, mask) : wb
       let p = v128.load32_splat(x)
       a0 = dot8(p, la, a0)
       b0 = dot8(p, lb, b0)
@@ -118,21 +114,11 @@ function tile(narrow: bool, shift: i32, tokens: i32, sums: usize, x: usize, z: u
         p = v128.load32_splat(x, 16)
         a4 = dot8(p, la, a4)
         b4 = dot8(p, lb, b4)
-        if (narrow) {
-          p = v128.load32_splat(x + (<usize>tokens << 2), 16)
-          a4 = dot8(p, ha, a4)
-          b4 = dot8(p, hb, b4)
-        }
       }
       if (tokens > 5) {
         p = v128.load32_splat(x, 20)
         a5 = dot8(p, la, a5)
         b5 = dot8(p, lb, b5)
-        if (narrow) {
-          p = v128.load32_splat(x + (<usize>tokens << 2), 20)
-          a5 = dot8(p, ha, a5)
-          b5 = dot8(p, hb, b5)
-        }
       }
       w += 16
       x += <usize>tokens << (narrow ? 3 : 2)
@@ -232,8 +218,8 @@ function unpack(from: usize, to: usize, blocks: i32): void {
 @inline
 function unpackChunk(from: usize, to: usize, mask: v128): void {
   const w = v128.load(from)
-  v128.store(to, v128.and(w, mask))
-  v128.store(to, v128.and(i16x8.shr_u(w, 4), mask), 16)
+  v128.store(to, lowNibbles(w, mask))
+  v128.store(to, highNibbles(w, mask), 16)
 }
 
 function widen(from: usize, to: usize, blocks: i32): void {

@@ -11,6 +11,7 @@ import {
   INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, madd, pointer, share, storeRows,
   validRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
+import { highNibbles, lowNibbles } from './dots.wasm'
 
 // @ts-ignore: decorator
 @inline
@@ -30,19 +31,6 @@ function dotPairs(x: v128, w: v128): v128 {
 @inline
 function dot16(x: v128, w: v128, sum: v128): v128 {
   return i32x4.add(sum, i32x4.dot_i16x8_s(x, w))
-}
-
-// @ts-ignore: decorator
-@inline
-function lowNibbles(w: v128, mask: v128): v128 {
-  return v128.and(w, mask)
-}
-
-// @ts-ignore: decorator
-@inline
-function highNibbles(w: v128, mask: v128): v128 {
-  // i8x16.shr_u has no machine instruction.
-  return v128.and(i16x8.shr_u(w, 4), mask)
 }
 
 /**

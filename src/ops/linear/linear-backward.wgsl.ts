@@ -30,6 +30,12 @@ const TILES = /* wgsl */ `
   let c = first + 4u * quad;
   var sums: array<vec4f, 4>;`
 
+const GRADIENT_AT = /* wgsl */ `
+fn gradientAt(row: u32, own: u32) -> f32 {
+  if (row >= run.rows || own >= numbers.count) { return 0.0; }
+  return gradient[row * numbers.gradientColumns + numbers.gradientFrom + own];
+}`
+
 type GradientBuffer = 'gradient' | 'weight' | 'scales' | 'minima' | 'before' | 'out'
 type GradientNumber = 'columns' | 'begin' | 'count' | 'gradientColumns' | 'gradientFrom' | 'adds'
 
@@ -51,11 +57,8 @@ const inputGradientKernel: (dtype: WeightDtype) => Kernel<GradientBuffer, Gradie
       functions: [
         decoder(dtype),
         TILE_PRODUCT,
+        GRADIENT_AT,
         /* wgsl */ `
-fn gradientAt(row: u32, own: u32) -> f32 {
-  if (row >= run.rows || own >= numbers.count) { return 0.0; }
-  return gradient[row * numbers.gradientColumns + numbers.gradientFrom + own];
-}
 fn weightAt(own: u32, column: u32) -> f32 {
   if (own >= numbers.count || column >= numbers.columns) { return 0.0; }
   return decode(numbers.begin + own, column);
@@ -116,11 +119,8 @@ const weightGradientKernel = kernel('linear weight gradient', {
   size: 256,
   functions: [
     TILE_PRODUCT,
+    GRADIENT_AT,
     /* wgsl */ `
-fn gradientAt(row: u32, own: u32) -> f32 {
-  if (row >= run.rows || own >= numbers.count) { return 0.0; }
-  return gradient[row * numbers.gradientColumns + numbers.gradientFrom + own];
-}
 fn xAt(row: u32, column: u32) -> f32 {
   if (row >= run.rows || column >= numbers.columns) { return 0.0; }
   return x[row * numbers.columns + column];

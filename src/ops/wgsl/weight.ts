@@ -27,7 +27,7 @@ export function decoder(dtype: WeightDtype): string {
   return DECODE[dtype]
 }
 
-/** fn half(words, index): f16 number `index` of an array, of which the word index / 2 is at hand. */
+/** fn half(word, index): f16 number `index` of an array, of which the word index / 2 is at hand. */
 export const HALF: string = /* wgsl */ `
 fn half(word: u32, index: u32) -> f32 { return unpack2x16float(word)[index & 1u]; }`
 
