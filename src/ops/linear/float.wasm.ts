@@ -68,12 +68,12 @@ function rowProduct(x: usize, w: usize, columns: i32, dtype: i32, mask: v128, po
 }
 
 /**
- * Two rows of bf16 weights, eight in one load: shifted they are the even ones as f32, masked the odd ones. `sorted`
- * holds the activations in the same order (see sortPairs).
+ * Four rows of bf16 weights, `apart` bytes between them, eight weights in one load: shifted they are the even ones as
+ * f32, masked the odd ones. `sorted` holds the activations in the same order (see sortPairs).
  */
 // @ts-ignore: decorator
 @inline
-function twoRowsBf16(x: usize, sorted: usize, w: usize, w2: usize, columns: i32, high: v128, y: usize, y2: usize): void {
+function fourRowsBf16(x: usize, sorted: usize, w: usize, apart: usize, columns: i32, high: v128, y: usize, step: usize): void {
   let a = f32x4.splat(0)
   let b = f32x4.splat(0)
   let c = f32x4.splat(0)
@@ -83,39 +83,51 @@ function twoRowsBf16(x: usize, sorted: usize, w: usize, w2: usize, columns: i32,
   let g = f32x4.splat(0)
   let h = f32x4.splat(0)
   let at = sorted
-  let from = w
-  let other = w2
-  const stop = sorted + (<usize>(columns & ~15) << 2)
+  let w0 = w
+  let w1 = w + apart
+  let w2 = w1 + apart
+  let w3 = w2 + apart
+  const stop = sorted + (<usize>(columns & ~7) << 2)
   while (at < stop) {
-    let p = v128.load(at)
-    let q = v128.load(at, 16)
-    let v = v128.load(from)
+    const p = v128.load(at)
+    const q = v128.load(at, 16)
+    let v = v128.load(w0)
     a = madd(i32x4.shl(v, 16), p, a)
     b = madd(v128.and(v, high), q, b)
-    v = v128.load(other)
-    e = madd(i32x4.shl(v, 16), p, e)
-    f = madd(v128.and(v, high), q, f)
-    p = v128.load(at, 32)
-    q = v128.load(at, 48)
-    v = v128.load(from, 16)
+    v = v128.load(w1)
     c = madd(i32x4.shl(v, 16), p, c)
     d = madd(v128.and(v, high), q, d)
-    v = v128.load(other, 16)
+    v = v128.load(w2)
+    e = madd(i32x4.shl(v, 16), p, e)
+    f = madd(v128.and(v, high), q, f)
+    v = v128.load(w3)
     g = madd(i32x4.shl(v, 16), p, g)
     h = madd(v128.and(v, high), q, h)
-    at += 64
-    from += 32
-    other += 32
+    at += 32
+    w0 += 16
+    w1 += 16
+    w2 += 16
+    w3 += 16
   }
-  let sum = sum4(f32x4.add(f32x4.add(a, b), f32x4.add(c, d)))
-  let sum2 = sum4(f32x4.add(f32x4.add(e, f), f32x4.add(g, h)))
-  for (let i = columns & ~15; i < columns; i++) {
+  let sum = sum4(f32x4.add(a, b))
+  let sum1 = sum4(f32x4.add(c, d))
+  let sum2 = sum4(f32x4.add(e, f))
+  let sum3 = sum4(f32x4.add(g, h))
+  for (let i = columns & ~7; i < columns; i++) {
     const value = load<f32>(x + (<usize>i << 2))
-    sum += loadBf16(w + (<usize>i << 1)) * value
-    sum2 += loadBf16(w2 + (<usize>i << 1)) * value
+    sum += loadBf16(w0) * value
+    sum1 += loadBf16(w1) * value
+    sum2 += loadBf16(w2) * value
+    sum3 += loadBf16(w3) * value
+    w0 += 2
+    w1 += 2
+    w2 += 2
+    w3 += 2
   }
   store<f32>(y, sum)
-  store<f32>(y2, sum2)
+  store<f32>(y + step, sum1)
+  store<f32>(y + 2 * step, sum2)
+  store<f32>(y + 3 * step, sum3)
 }
 
 /** Of each eight values the even ones first, then the odd ones. */
@@ -220,18 +232,16 @@ function vectorBf16(args: usize, worker: i32, workers: i32): void {
   const high = v128.load(HIGH_HALVES)
   const first = share(count, worker, workers)
   const end = share(count, worker + 1, workers)
-  // Two long streams keep more pages under way than one.
-  const apart = (end - first) >> 1
+  // Four long streams keep more pages under way than one, and the activations are read once for four rows.
+  const apart = (end - first) >> 2
   const stride = <usize>columns << 1
-  for (let row = first; row < first + apart; row++) {
+  let row = first
+  for (; row < first + apart; row++) {
     const w = weights + <usize>row * stride
-    const y = out + (<usize>row << 2)
-    twoRowsBf16(x, sorted, w, w + <usize>apart * stride, columns, high, y, y + (<usize>apart << 2))
+    fourRowsBf16(x, sorted, w, <usize>apart * stride, columns, high, out + (<usize>row << 2), <usize>apart << 2)
   }
-  if (((end - first) & 1) != 0) {
-    const w = weights + <usize>(end - 1) * stride
-    const y = out + (<usize>(end - 1) << 2)
-    twoRowsBf16(x, sorted, w, w, columns, high, y, y)
+  for (row += 3 * apart; row < end; row++) {
+    fourRowsBf16(x, sorted, weights + <usize>row * stride, 0, columns, high, out + (<usize>row << 2), 0)
   }
 }
 
