@@ -33,6 +33,10 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
 const unbound = new Set([
   'index.ts',
   'index.web.ts',
+  'inspect.ts',
+  'inspect.web.ts',
+  'files.web.ts',
+  'machine.web.ts',
   'load.ts',
   'load-options.ts',
   'load.node.ts',

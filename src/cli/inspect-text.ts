@@ -1,7 +1,7 @@
 // What `gemma inspect` found, as people read it. Knows no file and no model.
 
+import type { Inspection } from '../inspect.ts'
 import { parseConfig } from '../model/config.ts'
-import type { Inspection } from './inspect-model.ts'
 import { formatBytes, formatCount, formatTable, type Style, styleFor } from './style.ts'
 
 const CONTAINERS = { safetensors: 'safetensors', torch: 'PyTorch checkpoint', gguf: 'GGUF' } as const
@@ -66,9 +66,9 @@ function memory({ memory: needs, contextLength, precisions }: Inspection, style:
     ['Precision', 'weights', 'cache', 'in all', 'fits here'],
     ...rows,
   ]).split('\n')
+  const free = needs.available === null ? '' : `; ${formatBytes(needs.available)} are free on this machine`
   return [
-    `Memory with ${formatCount(contextLength)} tokens of context (${formatBytes(needs.kvPerToken)} each); ` +
-      `${formatBytes(needs.available)} are free on this machine`,
+    `Memory with ${formatCount(contextLength)} tokens of context (${formatBytes(needs.kvPerToken)} each)${free}`,
     [style.dim(head), ...lines].join('\n'),
   ]
 }

@@ -23,7 +23,7 @@ export function addInspect(program: Command, interrupts: Interrupts): void {
     .option('--json', 'print one JSON object')
     .option('--context <n>', 'tokens of context to reckon with', wholeNumber(2))
     .action(async (model: string, flags: Flags) => {
-      const { inspect } = await import('./inspect-model.ts')
+      const { inspect } = await import('./inspect-source.ts')
       const inspection = await inspect(model, flags, interrupts.signal)
       if (flags.json) await printJson(inspection)
       else {

@@ -5,6 +5,7 @@ import { InvalidArgumentError } from 'commander'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { GemmaError } from '../error.ts'
+import { estimateMemory } from '../generate/estimate.ts'
 import { parseConfig } from '../model/config.ts'
 import { modelSizes } from '../model/configs.ts'
 import { createTokenizer } from '../tokenizer/index.ts'
@@ -13,7 +14,7 @@ import { median } from './bench.ts'
 import { endOfText, splitContinuation } from './continuation.ts'
 import { describeInspection } from './inspect-text.ts'
 import { type Line, readLines } from './lines.ts'
-import { assertFits, estimateMemory } from './memory-estimate.ts'
+import { assertFits } from './memory-estimate.ts'
 import { decimal, repeated, wholeNumber } from './option-values.ts'
 import { printable } from './output.ts'
 import { createProgress, progressLine } from './progress.ts'
@@ -212,7 +213,7 @@ describe('memory', () => {
   const large = modelSizes.find(({ name }) => name === '7b')!
 
   test('is reckoned for each precision', () => {
-    const { precisions, kvPerToken, contextLength } = estimateMemory(parseConfig(large.config), 17e9)
+    const { precisions, kvPerToken, contextLength } = estimateMemory(parseConfig(large.config), 17e9, 30e9)
     expect(contextLength).toBe(8192)
     // 28 layers, keys and values, 16 heads of 256; a cache of 8 192 tokens is large enough to be kept in f16
     expect(kvPerToken).toBe(28 * 2 * 16 * 256 * 2)
@@ -236,7 +237,7 @@ describe('memory', () => {
 
   test('is shown for people', () => {
     const config = parseConfig(large.config)
-    const { precisions, kvPerToken } = estimateMemory(config, 17e9)
+    const { precisions, kvPerToken } = estimateMemory(config, 17e9, 30e9)
     const style = { enabled: false, dim: String, bold: String, band: String }
     const text = describeInspection(
       {
