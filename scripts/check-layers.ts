@@ -15,6 +15,8 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   weights: ['tokenizer'], // a GGUF holds a vocabulary: writing one, or a Hugging Face directory from one, needs it
   hub: [],
   micro: [],
+  // hub: which files make a model
+  'page-server': ['hub', 'built-in.ts'],
   'built-in.ts': [],
   data: ['tokenizer', 'weights'], // weights: how files are opened and their errors told, see below
   graph: [],

@@ -54,6 +54,7 @@ function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest
     ),
     ...[
       'dist/backends/wasm/worker.js',
+      'dist/web/index.html',
       'models/micro/micro.gguf',
       'models/micro/tokenizer.model',
       'models/micro/README.md',
@@ -64,7 +65,7 @@ function checkContents({ files, size, unpackedSize }: Packed, manifest: Manifest
   const missing = wanted.filter((path) => !paths.has(path))
   if (missing.length > 0) fail(`missing: ${missing.join(', ')}`)
   const expected =
-    /^(dist\/[\w/.-]+\.(js|d\.ts|wasm)|models\/micro\/[\w.-]+|README\.md|LICENSE|MODEL\.md|package\.json)$/
+    /^(dist\/[\w/.-]+\.(js|d\.ts|wasm)|dist\/web\/(index\.html|assets\/[\w.-]+)|models\/micro\/[\w.-]+|README\.md|LICENSE|MODEL\.md|package\.json)$/
   const stray = [...paths].filter((path) => !expected.test(path) || /\.test\.|\/testing\//.test(path))
   if (stray.length > 0) fail(`does not belong into the package: ${stray.join(', ')}`)
   const kilobytes = (bytes: number): string => `${Math.round(bytes / 1000)} kB`

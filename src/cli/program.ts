@@ -15,6 +15,7 @@ import { addScore } from './score.ts'
 import { addTokenize } from './tokenize.ts'
 import { addTrain } from './train.ts'
 import { addTrainTokenizer } from './train-tokenizer.ts'
+import { addWeb } from './web.ts'
 
 /** Runs one command line (without node and script) and returns the exit code; writes to stdout and stderr. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
@@ -70,6 +71,7 @@ Examples:
     addTrain,
     addTrainTokenizer,
     addBench,
+    addWeb,
   ]) {
     add(program, interrupts)
   }

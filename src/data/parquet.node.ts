@@ -8,13 +8,8 @@ import { fileError } from '../weights/source.node.ts'
 import { type FileRecord, type FileRecords, LONGEST_RECORD, type ReadOptions } from './file-record.ts'
 import type { ParquetAnswer, ParquetRequest } from './parquet-child.node.ts'
 
-/** In the source tree the child is TypeScript, in the package JavaScript. */
-const child = fileURLToPath(
-  new URL(
-    import.meta.url.endsWith('.ts') ? './parquet-child.node.ts' : './parquet-child.node.js',
-    import.meta.url,
-  ),
-)
+/** The build makes parquet-child.node.js of it. */
+const child = fileURLToPath(new URL('./parquet-child.node.ts', import.meta.url))
 
 /** Megabytes of the child's heap; a row group is decoded in steps that take far less. */
 const HEAP_MB = 2048

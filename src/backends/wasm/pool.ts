@@ -163,14 +163,14 @@ function inlinePool(
   }
 }
 
-/** In the source tree the worker is TypeScript, in the package JavaScript. */
-const workerUrl = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url)
-
 async function startThread(): Promise<Thread> {
   if (typeof process !== 'undefined' && process.versions?.node) {
-    const { Worker } = await import('node:worker_threads')
+    // No import: bundlers for browsers would follow it, and some stop at node:.
+    const { Worker: NodeWorker } = process.getBuiltinModule('node:worker_threads')
+    // Written so that bundlers take the other one, below, for the file they are to build, and this one for none.
+    const file = new URL('./worker.ts', new URL(import.meta.url))
     // None of this process's own flags: some, such as --input-type, make a worker refuse its file.
-    const worker = new Worker(workerUrl, { name: 'gemma', execArgv: [] })
+    const worker = new NodeWorker(file, { name: 'gemma', execArgv: [] })
     const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()))
     return {
       start: (message) => worker.postMessage(message),
@@ -188,7 +188,8 @@ async function startThread(): Promise<Thread> {
       },
     }
   }
-  const worker = new Worker(workerUrl, { type: 'module', name: 'gemma' })
+  // Bundlers know a worker by these very words (the build makes worker.js of worker.ts).
+  const worker = new Worker(new URL('./worker.ts', import.meta.url), { type: 'module', name: 'gemma' })
   return {
     start: (message) => worker.postMessage(message),
     listen(heard) {

@@ -1,6 +1,7 @@
 // Which build of the kernels this engine can run, and how its processor multiplies small integers. Relaxed
 // SIMD leaves open what a dot product does with a weight's highest bit; one trial at start answers that.
 
+import { GemmaError } from '../../error.ts'
 import type { IntegerVariant } from '../../ops/lowering.ts'
 
 export interface Kernels {
@@ -21,18 +22,20 @@ export function loadKernels(
   build: KernelBuild | 'auto' = 'auto',
   set: KernelSet = 'kernels',
 ): Promise<Kernels> {
-  cached ??= new Map()
+  const all = (cached ??= new Map())
   const key = `${set} ${build}`
-  const known = cached.get(key)
+  const known = all.get(key)
   if (known) return known
   const loading = compile(build, set)
-  cached.set(key, loading)
+  all.set(key, loading)
+  // What could not be fetched once may be there the next time.
+  loading.catch(() => all.delete(key))
   return loading
 }
 
 async function compile(build: KernelBuild | 'auto', set: KernelSet): Promise<Kernels> {
   if (build !== 'baseline') {
-    const bytes = await readAsset(`${set}.relaxed.wasm`)
+    const bytes = await readAsset(addressOf[`${set}.relaxed`]())
     // An engine without relaxed SIMD refuses the module; that is the test.
     if (build === 'relaxed' || WebAssembly.validate(bytes)) {
       const module = await WebAssembly.compile(bytes)
@@ -42,15 +45,31 @@ async function compile(build: KernelBuild | 'auto', set: KernelSet): Promise<Ker
       return { module, build: 'relaxed', integers: { int4: int8 === 'dot16' ? 'pairs8' : 'dot8', int8 } }
     }
   }
-  const module = await WebAssembly.compile(await readAsset(`${set}.baseline.wasm`))
+  const module = await WebAssembly.compile(await readAsset(addressOf[`${set}.baseline`]()))
   return { module, build: 'baseline', integers: { int4: 'dot16', int8: 'dot16' } }
 }
 
-async function readAsset(name: string): Promise<Uint8Array<ArrayBuffer>> {
-  const url = new URL(`./${name}`, import.meta.url)
-  if (url.protocol !== 'file:') return new Uint8Array(await (await fetch(url)).arrayBuffer())
-  const { readFile } = await import('node:fs/promises')
-  return new Uint8Array(await readFile(url))
+/** Each in full, because that is how bundlers recognise files they have to take along. */
+const addressOf: Readonly<Record<`${KernelSet}.${KernelBuild}`, () => URL>> = {
+  'kernels.relaxed': () => new URL('./kernels.relaxed.wasm', import.meta.url),
+  'kernels.baseline': () => new URL('./kernels.baseline.wasm', import.meta.url),
+  'kernels-training.relaxed': () => new URL('./kernels-training.relaxed.wasm', import.meta.url),
+  'kernels-training.baseline': () => new URL('./kernels-training.baseline.wasm', import.meta.url),
+}
+
+async function readAsset(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+  if (url.protocol === 'file:') {
+    // No import: bundlers for browsers would follow it, and some stop at node:.
+    return new Uint8Array(await process.getBuiltinModule('node:fs/promises').readFile(url))
+  }
+  const response = await fetch(url)
+  if (response.ok) return new Uint8Array(await response.arrayBuffer())
+  await response.body?.cancel()
+  throw new GemmaError(
+    'file',
+    `The kernels cannot be fetched: ${url} answers ${response.status}.`,
+    'Serve the .wasm files where the modules of gemma-ts lie, or where your bundler puts them.',
+  )
 }
 
 /**

@@ -43,7 +43,8 @@ const scope = globalThis as unknown as {
   onmessage?: (event: { data: WorkerStart }) => void
 }
 if (scope.process?.versions?.node) {
-  const { parentPort } = await import('node:worker_threads')
+  // No import, which bundlers for browsers would follow; nor the wait for it, which not all their formats can express.
+  const { parentPort } = process.getBuiltinModule('node:worker_threads')
   parentPort?.once('message', (start: WorkerStart) => {
     serve(start, (message) => parentPort.postMessage(message))
     parentPort.close()
