@@ -1,5 +1,6 @@
 // What a model is and what it needs, in a browser: from the headers of its files, before it is downloaded.
 
+import { builtInModel } from './built-in.ts'
 import { filesOf, type WebModelSource } from './files.web.ts'
 import { type Inspection, inspectCheckpoint } from './inspect.ts'
 import type { HttpOptions } from './weights/http-source.ts'
@@ -17,9 +18,9 @@ export interface WebInspection extends Inspection {
   readonly files: readonly { readonly name: string; readonly size: number }[]
 }
 
-/** Reads headers, configuration and tokenizer of a model, not its weights. Throws GemmaError. */
+/** Reads headers, configuration and tokenizer of a model, not its weights; without a source, of the one that ships with the package. Throws GemmaError. */
 export async function inspectWeb(
-  source: WebModelSource,
+  source: WebModelSource = builtInModel(),
   { contextLength, available = null, ...options }: WebInspectOptions = {},
 ): Promise<WebInspection> {
   const set = filesOf(source, options)
