@@ -2,7 +2,7 @@
 // weights, a build of this package, and the other engines from the package registry (never dependencies of ours).
 
 import { spawnSync } from 'node:child_process'
-import { copyFile, mkdir, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Model } from './prompt.ts'
@@ -58,12 +58,7 @@ export interface Prepared {
 /** Builds this package; what is measured is what is published, not the sources. */
 export async function prepareOwn(scratch: string): Promise<Prepared> {
   const folder = join(scratch, 'gemma-ts')
-  await rm(folder, { recursive: true, force: true })
-  node(['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json', '--outDir', folder])
-  for (const build of ['relaxed', 'baseline']) {
-    const kernels = join('backends', 'wasm', `kernels.${build}.wasm`)
-    await copyFile(join(ROOT, 'src', kernels), join(folder, kernels))
-  }
+  node(['scripts/build.ts', '--no-page', '--out', folder])
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
   const dependencies = ['@huggingface/jinja', 'commander'].map((name) => join(ROOT, 'node_modules', name))
   const sizes = await Promise.all([folder, ...dependencies].map(folderBytes))
