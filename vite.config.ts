@@ -21,6 +21,11 @@ const rolldownOptions: BuildEnvironmentOptions['rolldownOptions'] = {
       names.some((name) => name.endsWith('.gguf'))
         ? 'models/micro/[name][extname]'
         : 'assets/[name]-[hash][extname]',
+    // scripts/check-web-size.ts counts kernels apart.
+    chunkFileNames: ({ moduleIds }) =>
+      moduleIds.some((id) => id.endsWith('.wgsl.ts'))
+        ? 'assets/kernels-webgpu-[hash].js'
+        : 'assets/[name]-[hash].js',
   },
 }
 
