@@ -2,7 +2,7 @@
 // uses it there: every export from plain JavaScript and from TypeScript, and the program. Takes the Nodes to
 // try as arguments (paths); without any, the one that runs this. Needs dist/ (npm run build).
 
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -125,6 +125,35 @@ function checkProgram(project: string, node: string, version: string): void {
   if (sum !== '384+257=641') fail(`the model of the package says ${sum}`)
 }
 
+/** The page of the package, and the small model where the page looks for it; the package holds it only once. */
+async function checkPage(project: string, node: string): Promise<void> {
+  const program = join(project, 'node_modules', '.bin', 'gemma')
+  const child = spawn(node, [program, 'web', '--port', '0', '--json', '--quiet'], {
+    cwd: project,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const patience = setTimeout(() => child.kill('SIGKILL'), 30_000)
+  try {
+    let line = ''
+    for await (const text of child.stdout.setEncoding('utf8')) {
+      line += text
+      if (line.endsWith('\n')) break
+    }
+    const { address } = JSON.parse(line) as { address: string }
+    const page = await (await fetch(address)).text()
+    const script = /<script[^>]* src="([^"]+)"/.exec(page)?.[1]
+    if (script === undefined) fail('the page has no script')
+    for (const path of [script, 'models/micro/micro.gguf']) {
+      const { ok, status, headers } = await fetch(new URL(path, address), { method: 'HEAD' })
+      const isolated = headers.get('cross-origin-embedder-policy') === 'require-corp'
+      if (!ok || !isolated) fail(`gemma web answers ${status} for ${path}${isolated ? '' : ', not isolated'}`)
+    }
+  } finally {
+    clearTimeout(patience)
+    child.kill('SIGINT')
+  }
+}
+
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as Manifest
 const project = mkdtempSync(join(tmpdir(), 'gemma-package-'))
 try {
@@ -140,6 +169,7 @@ try {
   for (const node of nodes) {
     process.stdout.write(run(node, ['smoke.js', model], project))
     checkProgram(project, node, manifest.version)
+    await checkPage(project, node)
   }
 } finally {
   rmSync(project, { recursive: true, force: true })
