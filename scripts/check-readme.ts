@@ -17,8 +17,8 @@ const model = join(root, 'test', 'data', 'models', 'gemma1-mqa')
 const gguf = join(model, 'gguf', 'model-q8_0.gguf')
 const PATIENCE_MS = 60_000
 
-/** Left to .ci/run, which runs them itself: they install, test, or start things twice. */
-const elsewhere = /^npm /
+/** Tried elsewhere: what installs, tests, or starts things twice in .ci/run, what serves until Ctrl-C in its own test. */
+const elsewhere = /^npm |^gemma web /
 
 const titles: Readonly<Record<string, string>> = {
   '2b': 'Gemma 1 2B',
