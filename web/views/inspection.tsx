@@ -10,7 +10,7 @@ export interface InspectionCardProps {
   readonly source: Source
   readonly machine: WebMachine | undefined
   readonly disabled: boolean
-  readonly onContext: (contextLength: number) => Promise<void>
+  readonly onContext: (contextLength: number) => void
   readonly onLoad: (options: LoadOptions, keep: boolean) => void
 }
 
@@ -32,11 +32,13 @@ export function InspectionCard({
   const [threads, setThreads] = useState<number>()
   const mayKeep = source.kind === 'files' || source.kind === 'url'
   const [keep, setKeep] = useState(true)
-  const { parameters, contextLength } = chosen
+  const { parameters } = chosen
   const most = (chosen.config?.max_position_embeddings as number | undefined) ?? 8192
-  const contexts = [
-    ...new Set([...CONTEXTS.filter((length) => length < most), contextLength ?? most, most]),
-  ].sort((a, b) => a - b)
+  // What is reckoned with arrives a moment after what was chosen.
+  const [contextLength, setContextLength] = useState(chosen.contextLength ?? most)
+  const contexts = [...new Set([...CONTEXTS.filter((length) => length < most), contextLength, most])].sort(
+    (a, b) => a - b,
+  )
   return (
     <article class="card" aria-label={`About ${chosen.model}`}>
       <h2>{chosen.model}</h2>
@@ -52,7 +54,7 @@ export function InspectionCard({
         class="options"
         onSubmit={(event) => {
           event.preventDefault()
-          onLoad({ dtype, device, threads, contextLength: contextLength ?? undefined }, mayKeep && keep)
+          onLoad({ dtype, device, threads, contextLength }, mayKeep && keep)
         }}
       >
         <Select label="Precision" value={dtype} options={PRECISIONS} onChange={setDtype} />
@@ -60,8 +62,12 @@ export function InspectionCard({
         <label>
           Context
           <select
-            value={contextLength ?? most}
-            onChange={(event) => void onContext(Number(event.currentTarget.value))}
+            value={contextLength}
+            onChange={(event) => {
+              const length = Number(event.currentTarget.value)
+              setContextLength(length)
+              onContext(length)
+            }}
           >
             {contexts.map((length) => (
               <option key={length} value={length}>

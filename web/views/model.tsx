@@ -36,6 +36,7 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
   const [busy, setBusy] = useState(false)
   const [fault, setFault] = useState<string>()
   const work = useRef<AbortController>(undefined)
+  const asked = useRef<number>(undefined)
   const card = useRef<HTMLDivElement>(null)
 
   const refresh = async (): Promise<void> => {
@@ -78,6 +79,20 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
       setChosen({ source, inspection })
       requestAnimationFrame(() => card.current?.focus())
     })
+
+  /** Memory with another context; the last one that was asked for counts. */
+  const reckon = (contextLength: number): void => {
+    if (!chosen) return
+    const { source } = chosen
+    asked.current = contextLength
+    engine.call('inspect', [source, contextLength]).then(
+      (inspection) => {
+        if (asked.current === contextLength)
+          setChosen((now) => (now?.source === source ? { source, inspection } : now))
+      },
+      (error) => setFault(messageOf(error)),
+    )
+  }
 
   const keep = async ({ source, inspection }: Chosen, signal: AbortSignal): Promise<Source> => {
     // The browser may otherwise delete what is kept when the disk is full.
@@ -129,10 +144,7 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
             source={chosen.source}
             machine={machine}
             disabled={busy}
-            onContext={async (contextLength) => {
-              const inspection = await engine.call('inspect', [chosen.source, contextLength])
-              setChosen({ ...chosen, inspection })
-            }}
+            onContext={reckon}
             onLoad={(options, keepIt) => load(chosen.source, options, keepIt ? chosen : undefined)}
           />
         </div>
