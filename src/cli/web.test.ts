@@ -8,7 +8,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { MODEL } from './testing/golden.ts'
 import { type Outcome, root, runCli, runProcess } from './testing/run-cli.ts'
 
-/** A package in small: the program's sources behind a page that stands where the built one would. */
 let scratch: string
 
 beforeAll(() => {
@@ -17,6 +16,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(scratch, { recursive: true, force: true }))
 
+/** `npm install` builds it; a checkout that was not installed has none. */
 const built = existsSync(join(root, 'dist/web/index.html'))
 
 /** Runs until the first line is out, asks, and presses Ctrl-C. */

@@ -1,6 +1,15 @@
 // The server of the page over real HTTP, asked with raw paths and headers, which fetch() would tidy first.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { request as httpRequest, type IncomingHttpHeaders } from 'node:http'
 import { hostname, tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -264,6 +273,29 @@ describe('models', () => {
     writeFileSync(join(folder, 'config.json'), '{}')
     await expect(refused('config.json')).rejects.toThrow('alone is no model')
   })
+})
+
+test('a file that becomes shorter while it is sent breaks off, and the next answer is whole', async () => {
+  const path = join(scratch, 'page', 'shrinking.bin')
+  writeFileSync(path, new Uint8Array(32 << 20))
+  const faults: string[] = []
+  const options = { folder: join(scratch, 'page'), models, host: '127.0.0.1', port: 0 }
+  const own = await startPageServer({ ...options, onFault: (message) => faults.push(message) })
+  const broken = new Promise<string>((resolve, reject) => {
+    const sent = httpRequest({ host: '127.0.0.1', port: own.port, path: '/shrinking.bin' }, (response) => {
+      // Nothing is read until the file has shrunk; what is under way by then is far less than the file.
+      truncateSync(path, 16 << 20)
+      response
+        .on('error', (error: NodeJS.ErrnoException) => resolve(error.code!))
+        .on('end', () => resolve('whole'))
+      response.resume()
+    })
+    sent.on('error', reject).end()
+  })
+  expect(await broken).toBe('ECONNRESET')
+  expect(faults).toEqual([expect.stringContaining('became shorter')])
+  expect((await ask('/shrinking.bin', {}, own.port)).body.length).toBe(16 << 20)
+  await own.close()
 })
 
 test('a port that is taken: the next one, or one sentence', async () => {

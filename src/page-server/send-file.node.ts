@@ -67,9 +67,14 @@ async function send(
     response.setHeader('Content-Range', `bytes ${range.start}-${range.end}/${size}`)
   }
   const { start, end } = range ?? { start: 0, end: size - 1 }
-  response.setHeader('Content-Length', end - start + 1)
+  const length = end - start + 1
+  response.setHeader('Content-Length', length)
   if (method === 'HEAD' || size === 0) return void response.end()
-  await pipeline(file.createReadStream({ start, end, highWaterMark: READ_BYTES, autoClose: false }), response)
+  const bytes = file.createReadStream({ start, end, highWaterMark: READ_BYTES, autoClose: false })
+  await pipeline(bytes, response, { end: false })
+  // Whoever waits for bytes that are no longer there must hear of it.
+  if (bytes.bytesRead < length) throw new Error(`${path} became shorter while it was sent`)
+  response.end()
 }
 
 /** Whether an If-None-Match names this version: weak and strong ones compare alike (RFC 9110, 13.1.2). */
