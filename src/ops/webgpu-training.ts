@@ -1,5 +1,4 @@
-// The WGSL lowerings that the way forward and back of training needs besides those of inference. The optimiser's steps are
-// not among them yet: gradients can be had on the GPU, whole training cannot.
+// The WGSL lowerings that training needs besides those of inference. A table of its own, as for WebAssembly.
 
 import { scaleOp } from './add/add-backward.ts'
 import { scaleWebGpu } from './add/add-backward.wgsl.ts'
@@ -18,6 +17,8 @@ import {
 import { logprobGradientOp } from './logprob/logprob-backward.ts'
 import { logprobGradientWebGpu } from './logprob/logprob-backward.wgsl.ts'
 import type { WebGpuLowerings } from './lowering-webgpu.ts'
+import { adafactorOp, adamwOp, squaresOp, zeroOp } from './optimizer/optimizer.ts'
+import { adafactorWebGpu, adamwWebGpu, squaresWebGpu, zeroWebGpu } from './optimizer/optimizer.wgsl.ts'
 import { rmsNormInputGradientOp, rmsNormWeightGradientOp } from './rmsnorm/rmsnorm-backward.ts'
 import { rmsNormInputGradientWebGpu, rmsNormWeightGradientWebGpu } from './rmsnorm/rmsnorm-backward.wgsl.ts'
 import { rowAttentionGradientOp, rowAttentionOp } from './row-attention/row-attention.ts'
@@ -41,4 +42,8 @@ export const webGpuTrainingLowerings: WebGpuLowerings = new Map([
   [exactLinearOp, exactLinearWebGpu],
   [linearInputGradientOp, linearInputGradientWebGpu],
   [linearWeightGradientOp, linearWeightGradientWebGpu],
+  [squaresOp, squaresWebGpu],
+  [zeroOp, zeroWebGpu],
+  [adamwOp, adamwWebGpu],
+  [adafactorOp, adafactorWebGpu],
 ])
