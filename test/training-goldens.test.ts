@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
+import { missingWebGpu, sharedDevice } from '../src/backends/webgpu/testing/webgpu.node.ts'
 import type { TrainingRows } from '../src/data/training-rows.ts'
 import { Gemma } from '../src/index.ts'
 import { parseConfig } from '../src/model/config.ts'
@@ -12,9 +13,15 @@ import type { TrainingModel, TrainingModelOptions } from '../src/train/training-
 import { openCheckpoint } from '../src/weights/open.node.ts'
 import { expectedOf, gradientsOf, MODELS, modelPath } from './goldens.ts'
 
+const missing = await missingWebGpu()
+
 /** Relative to the largest magnitude of a tensor's gradient. */
 const TOLERANCE = 1e-4
 const ROWS = 96
+
+type Place = Pick<TrainingModelOptions, 'backend' | 'gpu'>
+
+const onGpu = async (): Promise<Place> => ({ gpu: await sharedDevice() })
 
 async function trainingModel(
   name: string,
@@ -102,6 +109,21 @@ describe.each(MODELS)('%s', (name) => {
     }
   })
 
+  test.skipIf(missing !== undefined)('loss and gradients: WebGPU', async () => {
+    const model = await trainingModel(name, { ...(await onGpu()), checkpointing: true })
+    const result = await model.accumulate(rowsOf(ids), { scale: 1 / (ids.length - 1) })
+    expect(Math.abs(result.loss / result.targets - loss)).toBeLessThan(1e-5)
+    const gradients = await gradientsIn(model)
+    expectGoldenGradients(name, gradients)
+    await model.dispose()
+    await using gemma = await Gemma.load(modelPath(name), { device: 'webgpu' })
+    const again = await lossAndGradients(gemma, ids)
+    // Straight through is recomputed, bit for bit; and the model can still be asked.
+    expect(again.loss).toBe(result.loss / result.targets)
+    expect(again.gradients).toEqual(gradients)
+    expect((await gemma.score(ids)).sum / (1 - ids.length)).toBeCloseTo(loss, 5)
+  })
+
   test('1, 2 and 4 threads, with recomputation or without, give the same bits', async () => {
     const results: { loss: number; gradients: Map<string, Float32Array> }[] = []
     for (const threads of [0, 1, 2, 4]) {
@@ -144,35 +166,35 @@ describe('gemma1-mqa', () => {
     decays: () => true,
   } as const
 
-  test.each(['reference', 'wasm'] as const)(
-    'AdamW: weights after one step, losses of five, %s',
-    async (backend) => {
-      const model = await trainingModel('gemma1-mqa', { backend, optimizer })
-      const losses: number[] = []
-      for (let step = 1; step <= 6; step++) {
-        const { loss, targets } = await model.accumulate(rowsOf(ids), { scale: 1 / (ids.length - 1) })
-        losses.push(loss / targets)
-        await model.update({ step, learningRate: adamw!.lr, gradientScale: 1 })
-        if (step > 1) continue
-        const expected: Record<string, { at: number[]; values: number[] }> = JSON.parse(
-          readFileSync(`${modelPath('gemma1-mqa')}/adamw_step1.json`, 'utf8'),
-        )
-        for (const [name, { at, values }] of Object.entries(expected)) {
-          const weights = await model.read(name)
-          const worst = at.reduce(
-            (most, place, i) => Math.max(most, Math.abs(weights[place]! - values[i]!)),
-            0,
-          )
-          expect(worst, name).toBeLessThan(2e-6)
-        }
-        expect((await model.readGradient('model.norm.weight')).every((g) => g === 0)).toBe(true)
+  const places: readonly (readonly [string, () => Promise<Place>])[] = [
+    ['reference', async () => ({ backend: 'reference' })],
+    ['wasm', async () => ({ backend: 'wasm' })],
+    ...(missing === undefined ? ([['WebGPU', onGpu]] as const) : []),
+  ]
+
+  test.each(places)('AdamW: weights after one step, losses of five, %s', async (_, place) => {
+    const model = await trainingModel('gemma1-mqa', { ...(await place()), optimizer })
+    const losses: number[] = []
+    for (let step = 1; step <= 6; step++) {
+      const { loss, targets } = await model.accumulate(rowsOf(ids), { scale: 1 / (ids.length - 1) })
+      losses.push(loss / targets)
+      await model.update({ step, learningRate: adamw!.lr, gradientScale: 1 })
+      if (step > 1) continue
+      const expected: Record<string, { at: number[]; values: number[] }> = JSON.parse(
+        readFileSync(`${modelPath('gemma1-mqa')}/adamw_step1.json`, 'utf8'),
+      )
+      for (const [name, { at, values }] of Object.entries(expected)) {
+        const weights = await model.read(name)
+        const worst = at.reduce((most, place, i) => Math.max(most, Math.abs(weights[place]! - values[i]!)), 0)
+        expect(worst, name).toBeLessThan(2e-6)
       }
-      losses.forEach((loss, i) => {
-        expect(Math.abs(loss - adamw!.losses[i]!), `after step ${i}`).toBeLessThan(1e-5)
-      })
-      await model.dispose()
-    },
-  )
+      expect((await model.readGradient('model.norm.weight')).every((g) => g === 0)).toBe(true)
+    }
+    losses.forEach((loss, i) => {
+      expect(Math.abs(loss - adamw!.losses[i]!), `after step ${i}`).toBeLessThan(1e-5)
+    })
+    await model.dispose()
+  })
 
   test('the norm of the gradient is that of its parts', async () => {
     const model = await trainingModel('gemma1-mqa', { threads: 2 })
@@ -193,5 +215,63 @@ describe('gemma1-mqa', () => {
     expect(await model.evaluate(rows)).toEqual(accumulated)
     expect(await model.gradientNorm()).toBe(norm)
     await model.dispose()
+  })
+})
+
+describe.skipIf(missing !== undefined)('on WebGPU as on the CPU', () => {
+  const lora = { rank: 4, alpha: 8, dropout: 0.1, rsLora: false, targets: ['q_proj', 'down_proj'] }
+  const weightDecay = 0.1
+  const decays = (_: string, dimensions: number): boolean => dimensions > 1
+
+  test.each([
+    {
+      what: 'all weights by Adafactor',
+      model: 'gemma2',
+      options: {
+        optimizer: {
+          ...({ name: 'adafactor', decayRate: 0.8, epsilon: 1e-30, clipThreshold: 1 } as const),
+          ...{ weightDecay, decays },
+        },
+      },
+    },
+    {
+      what: 'adapters by AdamW, over 16 bits, with dropout',
+      model: 'gemma3',
+      options: {
+        ...({ lora, baseDtype: 'bf16', seed: 3 } as const),
+        optimizer: {
+          ...({ name: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } as const),
+          ...{ weightDecay, decays },
+        },
+      },
+    },
+  ])('$what: losses, norms and what was learned', async ({ model: name, options }) => {
+    const { ids } = expectedOf(name).prompts.long!
+    const batches = [rowsOf(ids.slice(0, 15), ids.slice(10, 17)), rowsOf(ids.slice(3, 25))]
+    const results: { figures: number[]; learned: Map<string, Float32Array> }[] = []
+    for (const place of [{}, await onGpu()]) {
+      const model = await trainingModel(name, { ...options, ...place, rows: 32 })
+      const figures: number[] = []
+      for (let step = 1; step <= 3; step++) {
+        for (const [i, rows] of batches.entries()) {
+          figures.push((await model.accumulate(rows, { scale: 0.02, seed: 10 * step + i })).loss)
+        }
+        figures.push(await model.gradientNorm())
+        await model.update({ step, learningRate: 0.01, gradientScale: 1 / figures.at(-1)! })
+      }
+      figures.push((await model.evaluate(batches[0]!)).loss)
+      const learned = new Map<string, Float32Array>()
+      for (const { name: tensor } of model.trainable) learned.set(tensor, await model.read(tensor))
+      results.push({ figures, learned })
+      await model.dispose()
+    }
+    const [cpu, gpu] = results
+    // It learns, so that there is something to compare.
+    expect(cpu!.figures.at(-1)! / cpu!.figures[0]!).toBeLessThan(0.9)
+    for (const [i, figure] of cpu!.figures.entries()) {
+      expect(Math.abs(gpu!.figures[i]! / figure - 1)).toBeLessThan(2e-4)
+    }
+    // AdamW divides by the size of gradients, be they nothing but rounding.
+    expect(difference(cpu!.learned, gpu!.learned)).toBeLessThan(5e-3)
   })
 })

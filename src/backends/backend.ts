@@ -3,6 +3,7 @@
 
 import type { RunInputs, Tape, Tensor } from '../graph/tape.ts'
 import type { StoredTensor } from '../weights/checkpoint.ts'
+import type { OpenDevice } from './webgpu/device.ts'
 
 /** A tape made ready to run. */
 export interface Plan {
@@ -13,6 +14,8 @@ export interface Backend {
   readonly name: string
   /** Workers that share the arithmetic. */
   readonly threads: number
+  /** The GPU that it is on: others may be made on it, but only this one may close it. */
+  readonly gpu?: OpenDevice
   /** One line for people: what runs where and how. */
   readonly description: string
   /** Whether, with integer weights, a row's values are the same bit for bit whatever rows stand beside it in a run. */

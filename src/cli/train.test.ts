@@ -48,7 +48,7 @@ describe.concurrent('gemma train', () => {
   test('trains, says where the model is, and the model generates', async () => {
     const { code, stdout, stderr } = await runCli(['train', recipe])
     expect(stderr).toContain('seed: 0 # default')
-    expect(stderr).toMatch(/^[\d,]+ parameters, all of which learn; 12 steps; 0 threads$/m)
+    expect(stderr).toMatch(/^[\d,]+ parameters, all of which learn; 12 steps; on the CPU, 0 threads$/m)
     expect(stderr).toMatch(/^Memory: .* of .* free \(weights/m)
     expect(stderr).toMatch(/^Step 0: held-out loss [67]\.\d+, perplexity/m)
     expect(stderr).toMatch(/^Step 12: held-out loss \d\.\d+/m)
@@ -133,8 +133,12 @@ describe.concurrent('gemma train', () => {
     )
     const [yaml] = tried.stdout.split('\n\n')
     expect(parse(yaml!)).toMatchObject({ output, steps: 12 })
-    const json = await runCli(['train', recipe, '--dry-run', '--json', ...set])
-    expect(JSON.parse(json.stdout)).toMatchObject({ steps: 12, plan: { threads: 0 } })
+    const json = await runCli(['train', recipe, '--dry-run', '--json', '--device', 'cpu', ...set])
+    expect(JSON.parse(json.stdout)).toMatchObject({
+      steps: 12,
+      recipe: { device: 'cpu' },
+      plan: { device: { kind: 'cpu' }, threads: 0 },
+    })
     const rows = await runCli(['train', recipe, '--show-batch', '--json', ...set])
     const runs = rows.stdout.trimEnd().split('\n')
     expect(runs.map((line) => JSON.parse(line).tokens[0])).toEqual(runs.map(() => 2))

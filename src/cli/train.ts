@@ -1,7 +1,8 @@
 // gemma train: trains as a recipe says, shows what it would train on or take, and draws what training recorded.
 
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { GemmaError } from '../error.ts'
+import type { DeviceChoice } from '../generate/load-choices.ts'
 import type { EvaluationRecord } from '../train/metrics.ts'
 import type { TrainingPlan } from '../train/prepare.node.ts'
 import type { TrainingLine } from '../train/progress-line.ts'
@@ -19,6 +20,7 @@ interface Flags {
   readonly showBatch?: true | number
   readonly dryRun?: boolean
   readonly restart?: boolean
+  readonly device?: DeviceChoice
   readonly set?: readonly string[]
   readonly json?: boolean
   readonly quiet?: boolean
@@ -41,10 +43,20 @@ export function addTrain(program: Command, interrupts: Interrupts): void {
     )
     .option('--dry-run', 'check everything, say what training will take, and end')
     .option('--restart', 'begin anew, and remove the checkpoints of an earlier run')
+    .addOption(
+      new Option('--device <device>', 'where to train, instead of what the recipe says').choices([
+        'auto',
+        'cpu',
+        'webgpu',
+      ]),
+    )
     .option('--set <key=value>', 'another value than the recipe’s; may be given several times', repeated)
     .option('--json', 'one JSON object per line on stdout for everything that happens')
     .option('-q, --quiet', 'no progress')
-    .action((recipe: string, flags: Flags) => runTrain(recipe, flags, interrupts))
+    .action((recipe: string, { device, set = [], ...flags }: Flags) => {
+      const changes = device === undefined ? set : [...set, `device=${device}`]
+      return runTrain(recipe, { ...flags, set: changes }, interrupts)
+    })
   command
     .command('report')
     .summary('draw what training recorded as one HTML page')
@@ -155,7 +167,7 @@ function evaluationLine({ step, loss, accuracy, source }: EvaluationRecord): str
 
 /** What a run is and takes. */
 function planLines(plan: TrainingPlan, steps: number): string[] {
-  const { parameters, trainableParameters, memory, disk, budget, threads } = plan
+  const { parameters, trainableParameters, memory, disk, budget, device, threads } = plan
   const learns =
     parameters === trainableParameters
       ? 'all of which learn'
@@ -166,9 +178,12 @@ function planLines(plan: TrainingPlan, steps: number): string[] {
     `optimiser ${formatBytes(memory.optimizer)}`,
     `inner values ${formatBytes(memory.scratch)}, ${plan.checkpointing ? 'computed again where needed' : 'all kept'}`,
   ]
+  const why = device.remark === undefined ? '' : ` (no GPU: ${device.remark})`
+  const where = device.kind === 'webgpu' ? `WebGPU on ${device.name}` : `the CPU, ${threads} threads${why}`
+  const room = device.kind === 'webgpu' ? '' : ` of ${formatBytes(budget)} free`
   return [
-    `${formatCount(parameters)} parameters, ${learns}; ${formatCount(steps)} steps; ${threads} threads`,
-    `Memory: ${formatBytes(memory.total)} of ${formatBytes(budget)} free (${parts.join('; ')})`,
+    `${formatCount(parameters)} parameters, ${learns}; ${formatCount(steps)} steps; on ${where}`,
+    `Memory: ${formatBytes(memory.total)}${room} (${parts.join('; ')})`,
     `Disk: ${formatBytes(disk.checkpoints)} for checkpoints, ${formatBytes(disk.final)} for the finished weights`,
   ]
 }

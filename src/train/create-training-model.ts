@@ -1,164 +1,72 @@
-// Puts a model that learns on a backend: which weights learn and in what they are held, where gradients and moments
-// lie, and the runs over them. See training-model.ts for what it promises.
+// Puts a model that learns (training-layout.ts says what of it) on a backend, and runs it. See training-model.ts for what
+// it promises.
 
 import type { Backend, Plan } from '../backends/backend.ts'
 import { createReferenceBackend } from '../backends/reference.ts'
 import { MOST_ROWS } from '../backends/wasm/addresses.ts'
 import { createWasmBackend } from '../backends/wasm/backend.ts'
-import { layOutMemories } from '../backends/wasm/placement.ts'
+import { createWebGpuBackend } from '../backends/webgpu/backend.ts'
 import { countTargets, type TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
-import { dtypeFor } from '../generate/load-model.ts'
 import { createRandom } from '../generate/random.ts'
-import { type Dtype, layoutOf } from '../graph/dtype.ts'
 import {
   type Adapters,
   elementCount,
   matrixSize,
-  persistentTensor,
   type RunInputs,
   type SamplingInputs,
+  type Tape,
   type Tensor,
 } from '../graph/tape.ts'
-import { createRowState } from '../model/blocks.ts'
-import { createAdapters, loraScale, loraSpecs } from '../model/lora.ts'
-import { createParameters, type ParameterSpec, parameterSpecs } from '../model/parameters.ts'
+import { parameterSpecs } from '../model/parameters.ts'
 import { LOGPROB_STATE } from '../ops/logprob/logprob.ts'
 import { SCALAR } from '../ops/optimizer/optimizer.ts'
 import { trainingLowerings } from '../ops/wasm-training.ts'
-import type { Encoding, StoredTensor } from '../weights/checkpoint.ts'
+import { webGpuTrainingLowerings } from '../ops/webgpu-training.ts'
+import type { StoredTensor } from '../weights/checkpoint.ts'
+import { layOutTraining, type TrainingLayout } from './training-layout.ts'
 import type {
-  LoraSettings,
   OptimizerSettings,
   RunLoss,
   TrainableTensor,
-  TrainingMemory,
   TrainingModel,
   TrainingModelOptions,
   UpdateSettings,
 } from './training-model.ts'
-import {
-  type Learned,
-  type LearningModel,
-  momentSpecs,
-  recordNorm,
-  recordReset,
-  recordTraining,
-  recordUpdate,
-} from './training-plans.ts'
+import { recordNorm, recordReset, recordTraining, recordUpdate } from './training-plans.ts'
 
 const NO_SAMPLING: SamplingInputs = { temperature: 0, topK: 1, topP: 1, uniform: new Float64Array(0) }
 
-type PlanningOptions = Omit<TrainingModelOptions, 'weights' | 'onProgress' | 'signal'>
-
-/** Everything but memory and values. */
-interface Layout {
-  readonly model: LearningModel
-  readonly adapters: Adapters
-  readonly learned: readonly Learned[]
-  /** In the order in which a run meets them; state follows its weight. */
-  readonly tensors: readonly Tensor[]
-}
-
-function layOut(options: PlanningOptions, encodingOf: (name: string) => Encoding): Layout {
-  const { config, lora, contextLength, optimizer } = options
-  const dtypeOf = ({ name, shape }: ParameterSpec): Dtype =>
-    lora ? dtypeFor(options.baseDtype ?? 'auto', encodingOf(name), shape.length) : 'f32'
-  const parameters = createParameters(config, dtypeOf)
-  const adapters = lora ? adaptersFor(options, parameters, lora) : new Map()
-  const learned: Learned[] = []
-  const tensors: Tensor[] = []
-  const learn = (weight: Tensor): void => {
-    const state = (suffix: string, shape: readonly number[]): Tensor =>
-      persistentTensor('state', `${weight.name}.${suffix}`, shape, 'f32')
-    const specs = optimizer ? momentSpecs(optimizer, weight.shape) : []
-    const moments = specs.map(({ suffix, shape }) => state(suffix, shape))
-    const one = { weight, gradient: state('gradient', weight.shape), moments }
-    learned.push(one)
-    tensors.push(weight, one.gradient, ...moments)
-  }
-  const layers = parameters.layers.flatMap((layer) => Object.values(layer) as Tensor[])
-  for (const weight of [parameters.embedding, ...layers, parameters.finalNorm]) {
-    if (!lora) {
-      learn(weight)
-      continue
-    }
-    tensors.push(weight)
-    const adapter = adapters.get(weight)
-    if (adapter) for (const half of [adapter.down, adapter.up]) learn(half)
-  }
-  const model: LearningModel = { config, parameters, state: createRowState(config, contextLength) }
-  return { model, adapters, learned, tensors }
-}
-
-function adaptersFor(
-  { config }: PlanningOptions,
-  parameters: Parameters<typeof createAdapters>[0],
-  { rank, alpha, dropout, rsLora, targets }: LoraSettings,
-): Adapters {
-  const scale = loraScale(rank, alpha, rsLora)
-  const layers = loraSpecs(config, targets, rank).map(
-    ({ weight }) => [weight, { rank, scale, dropout }] as const,
-  )
-  return createAdapters(parameters, new Map(layers))
-}
-
-/**
- * Bytes that a training model would take, before anything is read or set aside. Throws GemmaError 'unsupported' where a
- * tensor with its gradient and moments exceeds a memory.
- */
-export function estimateTrainingMemory(
-  options: PlanningOptions & {
-    /** How the weights are stored; default 'BF16'. */ readonly stored?: Encoding
-  },
-): TrainingMemory {
-  const { stored = 'BF16' } = options
-  const { model, adapters, learned, tensors } = layOut(options, () => stored)
-  const bytesOf = (list: readonly Tensor[]): number =>
-    list.reduce((sum, { dtype, shape }) => {
-      const { rows, columns } = matrixSize(shape)
-      return sum + layoutOf(dtype, rows, columns).bytes
-    }, 0)
-  const accumulators = new Map(learned.map(({ weight, gradient }) => [weight, gradient]))
-  const { rows, checkpointing } = options
-  const { tape } = recordTraining(model, { rows, adapters, accumulators, checkpointing })
-  const constants = [...model.state.constants.values()].reduce((sum, values) => sum + values.byteLength, 0)
-  const weights = bytesOf(tensors.filter(({ role }) => role === 'weight')) + constants
-  const gradients = bytesOf(learned.map(({ gradient }) => gradient))
-  const optimizer = bytesOf(learned.flatMap(({ moments }) => moments))
-  const { scratchBytes } = layOutMemories({
-    ...{ tensors, constants: [...model.state.constants.keys()], sizing: [tape] },
-    ...{ threads: options.threads, lowerings: trainingLowerings },
-  })
-  const scratch = scratchBytes.reduce((sum, bytes) => sum + bytes, 0)
-  return { weights, gradients, optimizer, scratch, total: weights + gradients + optimizer + scratch }
-}
+/** On a GPU. A step of a large model takes seconds, and systems take a GPU away from who keeps it that long at once. */
+const DISPATCHES_PER_SUBMIT = 64
 
 /**
  * Sets memory aside, loads the weights and records the plans. Throws GemmaError 'config' where a weight is missing or
  * of another shape, 'memory' where it does not fit, 'aborted'.
  */
 export async function createTrainingModel(options: TrainingModelOptions): Promise<TrainingModel> {
+  try {
+    return await createModel(options)
+  } catch (error) {
+    options.gpu?.close()
+    throw error
+  }
+}
+
+async function createModel(options: TrainingModelOptions): Promise<TrainingModel> {
   checkOptions(options)
   const { rows, optimizer, lora, checkpointing } = options
   const stored = checkWeights(options)
-  const layout = layOut(options, (name) => stored.get(name)!.encoding)
+  const layout = layOutTraining(options, (name) => stored.get(name)!.encoding)
   const { model, adapters, learned, tensors } = layout
   const accumulators = new Map(learned.map(({ weight, gradient }) => [weight, gradient]))
   const training = recordTraining(model, { rows, adapters, accumulators, checkpointing })
   const evaluation = recordTraining(model, { rows, adapters: withoutDropout(adapters) })
-  const { constants } = model.state
-  const backend: Backend =
-    options.backend === 'reference'
-      ? createReferenceBackend({ tensors, constants })
-      : await createWasmBackend({
-          threads: options.threads,
-          tensors,
-          constants,
-          lowerings: trainingLowerings,
-          kernels: 'kernels-training',
-          sizing: [training.tape],
-        })
+  const backend = await createBackend(options, {
+    tensors,
+    constants: model.state.constants,
+    sizing: [training.tape],
+  })
   try {
     await fill(backend, layout, stored, options)
   } catch (error) {
@@ -247,6 +155,24 @@ export async function createTrainingModel(options: TrainingModelOptions): Promis
   }
 }
 
+function createBackend(
+  { backend, gpu, threads, rows }: TrainingModelOptions,
+  placed: {
+    readonly tensors: readonly Tensor[]
+    readonly constants: ReadonlyMap<Tensor, Float32Array>
+    readonly sizing: readonly Tape[]
+  },
+): Promise<Backend> {
+  if (gpu) {
+    return createWebGpuBackend({
+      ...{ open: gpu, lowerings: webGpuTrainingLowerings, mostRows: rows, ...placed },
+      dispatchesPerSubmit: DISPATCHES_PER_SUBMIT,
+    })
+  }
+  if (backend === 'reference') return Promise.resolve(createReferenceBackend(placed))
+  return createWasmBackend({ threads, lowerings: trainingLowerings, kernels: 'kernels-training', ...placed })
+}
+
 function checkOptions({ rows, contextLength, config, lora, baseDtype }: TrainingModelOptions): void {
   if (!(Number.isSafeInteger(rows) && rows >= 1 && rows <= MOST_ROWS)) {
     throw new GemmaError('usage', `rows is ${rows}, expected a whole number from 1 to ${MOST_ROWS}.`)
@@ -287,7 +213,7 @@ function withoutDropout(adapters: Adapters): Adapters {
 
 async function fill(
   backend: Backend,
-  { tensors, adapters }: Layout,
+  { tensors, adapters }: TrainingLayout,
   stored: ReadonlyMap<string, StoredTensor>,
   { onProgress, signal, seed = 0 }: TrainingModelOptions,
 ): Promise<void> {

@@ -10,7 +10,7 @@ import { MOST_TRAINING_ROWS } from './training-model.ts'
 export interface LossAndGradientsOptions {
   /** keepTarget[i]: whether tokens[i] counts as something to predict; the first token never does. Default: all do. */
   readonly keepTarget?: readonly (boolean | number)[]
-  /** Worker threads; default: as many as the model itself has. */
+  /** Worker threads; default: as many as the model itself has. A model on a GPU learns there. */
   readonly threads?: number
   readonly signal?: AbortSignal
 }
@@ -38,12 +38,15 @@ export async function lossAndGradients(
   const kept = tokens.map((_, i) => i > 0 && (keepTarget === undefined || Boolean(keepTarget[i])))
   const count = kept.filter(Boolean).length
   if (count === 0) throw new GemmaError('usage', 'keepTarget keeps no target, so that there is no loss.')
+  const { gpu, threads: own } = scheduler.engine.backend
   const model = await createTrainingModel({
     config: gemma.config,
     weights: storedWeights(scheduler, signal),
     rows: tokens.length,
     contextLength: Math.max(2, tokens.length),
-    threads: threads ?? scheduler.engine.backend.threads,
+    threads: threads ?? own,
+    // The model's own, which stays open.
+    gpu: gpu && { ...gpu, close() {} },
     signal,
   })
   try {

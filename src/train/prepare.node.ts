@@ -4,21 +4,26 @@
 import { statfs } from 'node:fs/promises'
 import { availableParallelism, totalmem } from 'node:os'
 import { dirname, resolve } from 'node:path'
+import { largestBindingOf } from '../backends/webgpu/device.ts'
+import { openGpu } from '../backends/webgpu/open.node.ts'
 import { openTrainingData, readAll } from '../data/open.node.ts'
 import type { DataPosition, TrainingData, TrainingDataOptions } from '../data/training-data.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
+import { GemmaError } from '../error.ts'
+import { type ChosenDevice, chooseDevice } from '../generate/choose-device.ts'
 import { elementCount } from '../graph/tape.ts'
 import { memoryBudget } from '../load.node.ts'
 import { loraSpecs } from '../model/lora.ts'
 import { parameterCounts, parameterSpecs } from '../model/parameters.ts'
 import { type Batch, collectBatch } from './batch.ts'
-import { createTrainingModel, estimateTrainingMemory } from './create-training-model.ts'
+import { createTrainingModel } from './create-training-model.ts'
 import { type ModelSource, openModelSource } from './model-source.node.ts'
 import type { Recipe, ResolvedRecipe } from './recipe.ts'
 import { resolveRecipe } from './recipe-defaults.ts'
 import { formatRecipe, readRecipe } from './recipe-file.node.ts'
 import { checkDisk, diskNeeded, type EstimateMemory, type MemoryPlan, planMemory } from './resources.ts'
 import { checkSchedule } from './schedule.ts'
+import { estimateTrainingMemory } from './training-layout.ts'
 import type { TrainingModel, TrainingModelOptions } from './training-model.ts'
 
 /** A recipe's file, or a recipe. */
@@ -29,11 +34,14 @@ export interface TrainingParts {
   readonly createModel: (options: TrainingModelOptions) => Promise<TrainingModel>
   readonly estimateMemory: EstimateMemory
   readonly memoryBudget: () => number
+  /** Gives the entry to WebGPU, or throws GemmaError. */
+  readonly openGpu: () => Promise<GPU>
 }
 
 export const trainingParts: TrainingParts = {
   createModel: createTrainingModel,
   estimateMemory: estimateTrainingMemory,
+  openGpu,
   memoryBudget() {
     const limit = process.constrainedMemory?.() ?? 0 // of a container: 0, or more than there is, where there is none
     const isLimited = limit > 0 && limit < totalmem()
@@ -57,25 +65,39 @@ export async function loadRecipe(input: RecipeInput, set: readonly string[] = []
   return { recipe, text: formatRecipe(recipe, input) }
 }
 
+/** Where a run will compute. */
+export interface PlannedDevice {
+  readonly kind: 'cpu' | 'webgpu'
+  /** Of the GPU. */
+  readonly name?: string
+  /** Why no GPU was taken, where there might have been one. */
+  readonly remark?: string
+}
+
 /** What a run will take and be. */
 export interface TrainingPlan extends MemoryPlan {
   readonly parameters: number
   readonly trainableParameters: number
+  readonly device: PlannedDevice
+  /** Of the CPU. */
   readonly threads: number
   /** Bytes on disk: of all checkpoints that are there at a time, of the finished weights. */
   readonly disk: { readonly checkpoints: number; readonly final: number; readonly total: number }
 }
 
-/** Throws GemmaError 'memory' or 'file' when the run does not fit. `existing`: checkpoints of it that are on disk. */
+/**
+ * Throws GemmaError 'memory', 'unsupported' or 'file' when the run does not fit. `existing`: checkpoints of it that are on
+ * disk.
+ */
 export async function planRun(
   recipe: ResolvedRecipe,
   source: ModelSource,
   parts: TrainingParts,
+  chosen: ChosenDevice,
   existing = 0,
 ): Promise<TrainingPlan> {
   const threads = recipe.threads === 'auto' ? availableParallelism() : recipe.threads
-  const { estimateMemory: estimate } = parts
-  const memory = planMemory(recipe, source, { estimate, budget: parts.memoryBudget(), threads })
+  const { device, memory } = placeRun(recipe, source, parts, chosen, threads)
   const { config } = source
   const learning =
     recipe.lora === undefined
@@ -87,7 +109,31 @@ export async function planRun(
   const disk = diskNeeded(recipe, checkpoint, trainableParameters)
   const free = await freeBytes(recipe.output)
   if (free !== undefined) checkDisk(recipe.output, disk, free + existing * checkpoint)
-  return { ...memory, parameters: parameterCounts(config).total, trainableParameters, threads, disk }
+  return { ...memory, parameters: parameterCounts(config).total, trainableParameters, device, threads, disk }
+}
+
+/** On the GPU if one was chosen and can hold what a step makes, else on the CPU if that may be. */
+function placeRun(
+  recipe: ResolvedRecipe,
+  source: ModelSource,
+  parts: TrainingParts,
+  { gpu, mayFallBack, remark }: ChosenDevice,
+  threads: number,
+): { readonly device: PlannedDevice; readonly memory: MemoryPlan } {
+  const options = { estimate: parts.estimateMemory, budget: parts.memoryBudget(), threads }
+  if (!gpu) return { device: { kind: 'cpu', remark }, memory: planMemory(recipe, source, options) }
+  const { name, software } = gpu
+  try {
+    const limits = { largestBinding: largestBindingOf(gpu), software }
+    return {
+      device: { kind: 'webgpu', name },
+      memory: planMemory(recipe, source, { ...options, gpu: limits }),
+    }
+  } catch (error) {
+    if (!mayFallBack || !(error instanceof GemmaError)) throw error
+    const why = { mayFallBack, remark: `${name}: ${error.message}` }
+    return placeRun(recipe, source, parts, why, threads)
+  }
 }
 
 /** Free bytes where a directory is or will be; undefined where the system cannot tell. */
@@ -195,7 +241,7 @@ export async function dryRun(
   const source = await openModelSource(recipe, { signal, onDownload })
   try {
     const steps = await countSteps(recipe, source, signal)
-    const plan = await planRun(recipe, source, parts)
+    const plan = await planRun(recipe, source, parts, await chooseDevice(recipe.device, parts.openGpu))
     const data = await openRunData(recipe, source, { signal }) // says what is wrong with the files
     await data.close()
     await readHeldOut(recipe, source, signal)

@@ -8,6 +8,7 @@ import { shown } from './recipe-schema.ts'
 /** Keys that may change, with everything below them. */
 const FREE = [
   'output',
+  'device',
   'threads',
   'checkpointing',
   'checkpoint',

@@ -72,6 +72,7 @@ function fillRecipe(recipe: Recipe): ResolvedRecipe {
     }),
     saveDtype: recipe.saveDtype ?? 'f32',
     saveWeights: recipe.saveWeights ?? 'last',
+    device: recipe.device ?? 'auto',
     threads: recipe.threads ?? 'auto',
     checkpointing: recipe.checkpointing ?? 'auto',
   })

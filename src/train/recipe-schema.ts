@@ -163,6 +163,7 @@ const recipe = group({
   checkpoint: checkpoint.optional(),
   saveDtype: choice('f32', 'bf16').optional(),
   saveWeights: choice('last', 'best').optional(),
+  device: choice('auto', 'cpu', 'webgpu').optional(),
   threads: z.union([z.literal('auto'), whole(0, 256)], 'auto or a whole number from 0 to 256').optional(),
   checkpointing: z.union([z.literal('auto'), z.boolean()], 'auto, true or false').optional(),
 })

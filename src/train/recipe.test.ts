@@ -274,6 +274,7 @@ describe('defaults', () => {
       checkpoint: { everyMinutes: 10, keep: 2 },
       saveDtype: 'f32',
       saveWeights: 'last',
+      device: 'auto',
       threads: 'auto',
       checkpointing: 'auto',
     })

@@ -2,6 +2,7 @@
 // works with. recipe-schema.ts checks the first, recipe-defaults.ts makes the second of it. Knows no file and no YAML.
 
 import type { DataSource, DataStage, TooLong } from '../data/training-data.ts'
+import type { DeviceChoice } from '../generate/load-choices.ts'
 import type { LoraSettings, OptimizerSettings } from './training-model.ts'
 
 /** A recipe as written; `gemma train` reads it from YAML. examples/recipes/README.md tells each key. */
@@ -36,7 +37,9 @@ export interface Recipe {
   readonly saveDtype?: 'f32' | 'bf16'
   /** The finished weights: those after the last step, or those with the lowest held-out loss. Default 'last'. */
   readonly saveWeights?: 'last' | 'best'
-  /** Default: one worker thread for each core. */
+  /** Where it learns. Default 'auto': on a GPU if WebGPU finds one with room, else on the CPU. */
+  readonly device?: DeviceChoice
+  /** Of the CPU. Default: one worker thread for each core. */
   readonly threads?: number | 'auto'
   /** Compute inner values again in the backward pass instead of keeping them. Default 'auto': if memory asks for it. */
   readonly checkpointing?: boolean | 'auto'
@@ -189,6 +192,7 @@ export interface ResolvedRecipe {
   readonly checkpoint: RecipeCheckpoint & { readonly keep: number }
   readonly saveDtype: 'f32' | 'bf16'
   readonly saveWeights: 'last' | 'best'
+  readonly device: DeviceChoice
   readonly threads: number | 'auto'
   readonly checkpointing: boolean | 'auto'
 }

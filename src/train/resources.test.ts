@@ -4,10 +4,10 @@ import { expect, test } from 'vitest'
 import { GemmaError } from '../error.ts'
 import { parseConfig } from '../model/config.ts'
 import { modelSizes } from '../model/configs.ts'
-import { estimateTrainingMemory } from './create-training-model.ts'
 import type { Recipe } from './recipe.ts'
 import { resolveRecipe } from './recipe-defaults.ts'
 import { type MemoryPlan, planMemory } from './resources.ts'
+import { estimateTrainingMemory } from './training-layout.ts'
 
 const config = parseConfig(modelSizes.find(({ name }) => name === '2b')!.config)
 

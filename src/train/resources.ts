@@ -6,21 +6,18 @@ import type { ModelConfig } from '../model/config.ts'
 import type { Encoding } from '../weights/checkpoint.ts'
 import { LINEAR_NAMES, type ResolvedOptimizer, type ResolvedRecipe } from './recipe.ts'
 import type {
+  EstimateOptions,
   LoraSettings,
   OptimizerSettings,
   TrainingMemory,
   TrainingModelOptions,
 } from './training-model.ts'
 
-export type EstimateOptions = Omit<TrainingModelOptions, 'weights' | 'onProgress' | 'signal'> & {
-  readonly stored?: Encoding
-}
-
 export type EstimateMemory = (options: EstimateOptions) => TrainingMemory
 
 export interface MemoryPlan {
   readonly memory: TrainingMemory
-  /** Bytes that this process may still take. */
+  /** Bytes that this process may still take. What a GPU has is not known. */
   readonly budget: number
   /** Whether inner values are computed again in the backward pass. */
   readonly checkpointing: boolean
@@ -47,6 +44,18 @@ function withDecay(optimizer: ResolvedOptimizer): OptimizerSettings {
   return optimizer.name === 'adamw' ? { ...optimizer, decays } : { ...optimizer, decays }
 }
 
+export interface PlanMemoryOptions {
+  readonly estimate: EstimateMemory
+  /** Bytes that this process may still take. */
+  readonly budget: number
+  readonly threads: number
+  /**
+   * Of the GPU that it will run on. WebGPU does not tell how much memory that has: the machine's own decides what is
+   * computed again, but refuses nothing unless the GPU is a program that takes it.
+   */
+  readonly gpu?: { readonly largestBinding: number; readonly software: boolean }
+}
+
 /**
  * The memory of a run, with inner values kept where they fit and the recipe does not say. Throws GemmaError when it does
  * not fit, with what would: 'memory' for the whole, 'unsupported' for a tensor that no memory of the backend can hold.
@@ -54,11 +63,7 @@ function withDecay(optimizer: ResolvedOptimizer): OptimizerSettings {
 export function planMemory(
   recipe: ResolvedRecipe,
   source: { readonly config: ModelConfig; readonly encoding: Encoding },
-  {
-    estimate,
-    budget,
-    threads,
-  }: { readonly estimate: EstimateMemory; readonly budget: number; readonly threads: number },
+  { estimate, budget, threads, gpu }: PlanMemoryOptions,
 ): MemoryPlan {
   const wanted = recipe.checkpointing
   // What exceeds one memory of the backend takes too much as well.
@@ -67,6 +72,7 @@ export function planMemory(
       return estimate({
         ...modelOptions(other, source.config, { threads, checkpointing }),
         stored: source.encoding,
+        largestBinding: gpu?.largestBinding,
       })
     } catch (error) {
       if (error instanceof GemmaError && error.code === 'unsupported') return error
@@ -80,6 +86,9 @@ export function planMemory(
   for (const checkpointing of choices) {
     last = memoryOf(recipe, checkpointing)
     if (fits(last)) return { memory: last, budget, checkpointing }
+  }
+  if (gpu && !gpu.software && last !== undefined && !(last instanceof GemmaError)) {
+    return { memory: last, budget, checkpointing: choices.at(-1)! }
   }
   const ways = waysOut(recipe).filter(({ recipe: other }) =>
     fits(memoryOf(other, other.checkpointing !== false)),

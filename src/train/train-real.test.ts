@@ -6,11 +6,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { missingWebGpu } from '../backends/webgpu/testing/webgpu.node.ts'
 import { load } from '../load.node.ts'
 import { openAdapter } from '../weights/peft.node.ts'
 import { type Recipe, train } from './index.ts'
 
 const MODEL = fileURLToPath(new URL('../../test/data/models/gemma1-mqa', import.meta.url))
+const missing = await missingWebGpu()
 let scratch: string
 
 beforeAll(async () => {
@@ -92,6 +94,55 @@ describe('a new model', () => {
       readFile(join(scratch, output, 'model', 'model.safetensors'))
     await inTwoSessions(pretrain('stopped'), 17)
     expect(await weights('stopped')).toEqual(await weights('whole'))
+  })
+})
+
+describe.skipIf(missing !== undefined)('a new model on WebGPU', () => {
+  const short = (output: string): Recipe => ({
+    ...pretrain(output),
+    ...{ batch: { tokensPerBatch: 64, rowsPerRun: 64 }, steps: 5, device: 'webgpu' },
+  })
+
+  test('learns as on the CPU; stopped and gone on with, it is the same to the bit', async () => {
+    const cpu = await train({ ...short('short'), device: 'cpu' })
+    const whole = await train(short('gpu'), {
+      onProgress(event) {
+        if (event.kind === 'start') expect(event.plan.device).toMatchObject({ kind: 'webgpu' })
+      },
+    })
+    expect(Math.abs(whole.loss / cpu.loss - 1)).toBeLessThan(1e-3)
+    await inTwoSessions(short('gpu-stopped'), 2)
+    const [stopped, expected] = await Promise.all(
+      ['gpu-stopped', 'gpu'].map((run) => readFile(join(scratch, run, 'model', 'model.safetensors'))),
+    )
+    expect(stopped).toEqual(expected)
+    const metrics = await readFile(join(scratch, 'gpu', 'metrics.jsonl'), 'utf8')
+    expect(metrics).toContain('"WebGPU on ')
+  })
+
+  test('going on elsewhere is said, and a program that plays a GPU is passed over', async () => {
+    const recipe = short('moved')
+    const controller = new AbortController()
+    const stopped = train(recipe, {
+      signal: controller.signal,
+      onProgress: (event) => event.kind === 'step' && controller.abort(),
+    })
+    await expect(stopped).rejects.toMatchObject({ code: 'aborted' })
+    const said: string[] = []
+    await train(
+      { ...recipe, device: 'auto' },
+      {
+        onProgress(event) {
+          if (event.kind === 'note') said.push(event.text)
+          if (event.kind === 'start') said.push(event.plan.device.remark!)
+        },
+      },
+    )
+    expect(said.slice(0, 3)).toEqual([
+      'Going on with other values of device.',
+      'Up to step 1 it learned on a GPU, now on the CPU: what comes is not bit for bit the same.',
+      expect.stringMatching(/is no GPU but a program$/),
+    ])
   })
 })
 

@@ -3,9 +3,11 @@
 
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import { openDevice } from '../backends/webgpu/device.ts'
 import type { DataPosition } from '../data/training-data.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
+import { type ChosenDevice, chooseDevice } from '../generate/choose-device.ts'
 import {
   cleanCheckpoints,
   type FoundCheckpoint,
@@ -30,6 +32,7 @@ import {
   type LoadedRecipe,
   loadRecipe,
   openRunData,
+  type PlannedDevice,
   planRun,
   type RecipeInput,
   readHeldOut,
@@ -51,6 +54,8 @@ interface SavedRun {
   readonly steps: number
   readonly recipe: ResolvedRecipe
   readonly config: unknown
+  /** Where it was learned: another device adds in another order. Missing in what older versions saved. */
+  readonly device?: PlannedDevice['kind']
 }
 
 interface Session {
@@ -59,12 +64,16 @@ interface Session {
   readonly found: (FoundCheckpoint & { readonly state: SavedRun }) | undefined
   readonly steps: number
   readonly plan: TrainingPlan
+  readonly chosen: ChosenDevice
+  /** Checkpoints of the run that were on disk. */
+  readonly existing: number
   readonly parts: TrainingParts
   readonly tell: (event: TrainEvent) => void
   readonly signal: AbortSignal | undefined
 }
 
 const START: RunState = { step: 0, tokens: 0, seconds: 0, loss: Number.NaN, position: undefined }
+const DEVICE = { cpu: 'the CPU', webgpu: 'a GPU' } as const
 const RESOLVED = 'recipe.resolved.yaml'
 const checkpointsOf = ({ output }: ResolvedRecipe): string => join(output, 'checkpoints')
 
@@ -95,8 +104,9 @@ export async function trainRecipe(
       sayIfRounded(source, recipe, tell)
       const steps = await stepsOf(recipe, source, found, tell, signal)
       const existing = (await listCheckpoints(checkpointsOf(recipe))).length
-      const plan = await planRun(recipe, source, parts, existing)
-      return await runSession({ loaded, source, found, steps, plan, parts, tell, signal })
+      const chosen = await chooseDevice(recipe.device, parts.openGpu)
+      const plan = await planRun(recipe, source, parts, chosen, existing)
+      return await runSession({ loaded, source, found, steps, plan, chosen, existing, parts, tell, signal })
     } finally {
       await source.close()
     }
@@ -160,19 +170,13 @@ async function stepsOf(
 }
 
 async function runSession(session: Session): Promise<TrainResult> {
-  const { loaded, source, found, steps, plan, tell, signal, parts } = session
+  const { loaded, source, found, steps, signal } = session
   const { recipe, text } = loaded
   await mkdir(recipe.output, { recursive: true })
   await unmarkFinished(recipe)
   await writeRecipe(join(recipe.output, RESOLVED), text)
   const heldOut = await readHeldOut(recipe, source, signal)
-  tell({ kind: 'start', steps, resumedAt: found?.step ?? 0, plan })
-  const model = await parts.createModel({
-    ...modelOptions(recipe, source.config, plan),
-    weights: source.weights,
-    onProgress: (bytes, totalBytes) => tell({ kind: 'load', bytes, totalBytes }),
-    signal,
-  })
+  const { model, plan } = await startModel(session)
   try {
     if (found !== undefined) await restoreModel(found.path, model)
     const metrics = await openMetrics(recipe.output, { resumeAtStep: found?.step })
@@ -181,7 +185,7 @@ async function runSession(session: Session): Promise<TrainResult> {
         ...{ stage: recipe.stage, steps, clip: recipe.clip, description: model.description },
         ...{ parameters: plan.parameters, trainableParameters: plan.trainableParameters },
       })
-      const result = await learn(session, model, metrics, heldOut)
+      const result = await learn({ ...session, plan }, model, metrics, heldOut)
       metrics.end({ step: result.steps, reason: 'finished' })
       return result
     } finally {
@@ -192,13 +196,42 @@ async function runSession(session: Session): Promise<TrainResult> {
   }
 }
 
+/** The model where the plan has it; on the CPU where the GPU turns out to have no room and that may be. */
+async function startModel(
+  session: Session,
+): Promise<{ readonly model: TrainingModel; readonly plan: TrainingPlan }> {
+  const { loaded, source, found, steps, plan, chosen, existing, parts, tell, signal } = session
+  const { recipe } = loaded
+  const before = found?.state.device
+  if (before !== undefined && before !== plan.device.kind) {
+    const text = `Up to step ${found!.step} it learned on ${DEVICE[before]}, now on ${DEVICE[plan.device.kind]}: what comes is not bit for bit the same.`
+    tell({ kind: 'note', text })
+  }
+  tell({ kind: 'start', steps, resumedAt: found?.step ?? 0, plan })
+  try {
+    const gpu = plan.device.kind === 'webgpu' ? await openDevice(chosen.gpu!) : undefined
+    const model = await parts.createModel({
+      ...modelOptions(recipe, source.config, plan),
+      ...{ weights: source.weights, gpu, signal },
+      onProgress: (bytes, totalBytes) => tell({ kind: 'load', bytes, totalBytes }),
+    })
+    return { model, plan }
+  } catch (error) {
+    const mayFallBack = plan.device.kind === 'webgpu' && chosen.mayFallBack
+    if (!mayFallBack || !(error instanceof GemmaError) || error.code === 'aborted') throw error
+    const onCpu = { mayFallBack, remark: `${chosen.gpu!.name}: ${error.message}` }
+    const other = await planRun(recipe, source, parts, onCpu, existing)
+    return startModel({ ...session, chosen: onCpu, plan: other })
+  }
+}
+
 async function learn(
   session: Session,
   model: TrainingModel,
   metrics: MetricsWriter,
   heldOut: ReadonlyMap<string, readonly TrainingRows[]>,
 ): Promise<TrainResult> {
-  const { loaded, source, found, steps, tell, signal } = session
+  const { loaded, source, found, steps, plan, tell, signal } = session
   const { recipe } = loaded
   const from = found?.state.run ?? START
   let step = from.step
@@ -229,7 +262,7 @@ async function learn(
         tell({ kind: 'evaluation', record })
       },
       async save(run) {
-        const saved: SavedRun = { run, steps, recipe, config: source.config }
+        const saved: SavedRun = { run, steps, recipe, config: source.config, device: plan.device.kind }
         const path = await writeCheckpoint(checkpointsOf(recipe), run.step, model, saved)
         await pruneCheckpoints(checkpointsOf(recipe), recipe.checkpoint.keep, run.best?.step)
         metrics.event('checkpoint', run.step, { path })

@@ -8,6 +8,7 @@ import { Template } from '@huggingface/jinja'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { parse } from 'yaml'
 import type { GemmaError } from '../error.ts'
+import { parseConfig } from '../model/config.ts'
 import { createTokenizer } from '../tokenizer/index.ts'
 import { readFloats } from '../weights/encodings.ts'
 import { openCheckpoint } from '../weights/open.node.ts'
@@ -20,7 +21,8 @@ import { firstBatch, type TrainingParts } from './prepare.node.ts'
 import type { Recipe } from './recipe.ts'
 import { changedKeys } from './recipe-changes.ts'
 import { resolveRecipe } from './recipe-defaults.ts'
-import { diskNeeded } from './resources.ts'
+import { diskNeeded, type MemoryPlan, planMemory } from './resources.ts'
+import { FAKE_CONFIG } from './testing/fake-model.ts'
 import { fakeParts, fakeRecipe } from './testing/fake-run.ts'
 import { trainRecipe } from './train.node.ts'
 import type { TrainEvent, TrainOptions, TrainResult } from './train-events.ts'
@@ -377,6 +379,43 @@ describe('what breaks', () => {
     expect(((await run(recipe, { restart: true }, none)).error as GemmaError).message).toMatch(
       /Nothing that a recipe could say makes it fit/,
     )
+  })
+
+  test('a GPU that gives no device: the CPU serves, unless the GPU was insisted on', async () => {
+    const recipe = await fakeRecipe(directory)
+    const limits = { maxStorageBufferBindingSize: 1 << 27, maxBufferSize: 1 << 28 }
+    const info = { vendor: '', architecture: '', device: '', description: 'Voodoo', isFallbackAdapter: false }
+    const adapter = { info, limits, requestDevice: () => Promise.reject(new Error('it is asleep')) }
+    const gpu = { requestAdapter: async () => adapter } as unknown as GPU
+    const parts = { ...fakeParts(), openGpu: async () => gpu }
+    const insisted = await run({ ...recipe, device: 'webgpu' }, {}, parts)
+    expect(startOf(insisted).plan.device).toEqual({ kind: 'webgpu', name: 'Voodoo' })
+    expect(insisted.error).toMatchObject({ code: 'device' })
+    const told = await run(recipe, {}, parts)
+    const devices = told.events.flatMap((event) => (event.kind === 'start' ? [event.plan.device] : []))
+    expect(devices).toEqual([
+      { kind: 'webgpu', name: 'Voodoo' },
+      { kind: 'cpu', remark: 'Voodoo: The GPU Voodoo gave no device: it is asleep' },
+    ])
+    expect(told.result).toMatchObject({ steps: 30 })
+    // It was not even looked for.
+    const asked = await run({ ...recipe, device: 'cpu' }, { restart: true }, parts)
+    expect(startOf(asked).plan.device).toEqual({ kind: 'cpu' })
+  })
+
+  test("a GPU's memory is not known: it refuses nothing, but values are computed again where they are many", async () => {
+    const recipe = await fakeRecipe(directory, { batch: { tokensPerBatch: 4096, rowsPerRun: 2048 } })
+    const gpu = { largestBinding: 1 << 27, software: false }
+    const config = parseConfig(FAKE_CONFIG)
+    const planned = (software: boolean, budget: number): MemoryPlan =>
+      planMemory(
+        resolveRecipe(recipe),
+        { config, encoding: 'F32' },
+        { estimate: fakeParts().estimateMemory, budget, threads: 1, gpu: { ...gpu, software } },
+      )
+    expect(planned(false, 1e9).checkpointing).toBe(false)
+    expect(planned(false, 1e6).checkpointing).toBe(true)
+    expect(() => planned(true, 1e6)).toThrow('are free')
   })
 
   test('disk: what a run will write', () => {

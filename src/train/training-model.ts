@@ -1,9 +1,10 @@
 // One model that learns: its weights with gradients and optimiser state on one backend. It takes rows of tokens
 // and gives losses; it knows no file, no schedule and no text.
 
+import type { OpenDevice } from '../backends/webgpu/device.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
 import type { ModelConfig } from '../model/config.ts'
-import type { StoredTensor } from '../weights/checkpoint.ts'
+import type { Encoding, StoredTensor } from '../weights/checkpoint.ts'
 
 /** Low-rank adapters instead of full weights (Hu et al. 2021, arXiv 2106.09685). */
 export interface LoraSettings {
@@ -58,6 +59,8 @@ export interface TrainingModelOptions {
   /** Recompute each layer's inner values in the backward pass instead of keeping them. */
   readonly checkpointing?: boolean
   readonly backend?: 'wasm' | 'reference'
+  /** The GPU to learn on, instead of the CPU; closed with the model. */
+  readonly gpu?: OpenDevice
   /** Bytes of stored weights loaded so far. */
   readonly onProgress?: (bytes: number, totalBytes: number) => void
   readonly signal?: AbortSignal
@@ -124,6 +127,14 @@ export interface TrainingModel {
 
 /** Most rows of one training run. */
 export const MOST_TRAINING_ROWS = 4096
+
+/** What is known of a training model before there is one. */
+export type EstimateOptions = Omit<TrainingModelOptions, 'weights' | 'gpu' | 'onProgress' | 'signal'> & {
+  /** How the weights are stored; default 'BF16'. */
+  readonly stored?: Encoding
+  /** On a GPU: the largest binding that it takes, in bytes. */
+  readonly largestBinding?: number
+}
 
 /** Bytes that a training model will take, before anything is read or set aside. */
 export interface TrainingMemory {

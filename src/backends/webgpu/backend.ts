@@ -3,14 +3,14 @@
 // comes from nor any op.
 
 import { GemmaError, throwIfAborted } from '../../error.ts'
-import type { RunInputs, Tape, Tensor } from '../../graph/tape.ts'
+import { elementCount, type RunInputs, type Tape, type Tensor } from '../../graph/tape.ts'
 import type { WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
 import { webGpuLowerings } from '../../ops/webgpu.ts'
 import { type Backend, MAX_ROWS, type Plan } from '../backend.ts'
 import { type OpenDevice, reportErrors } from './device.ts'
 import { loadTensor } from './load.ts'
 import { pipelinesOf } from './pipelines.ts'
-import { compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
+import { checkSizes, compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
 import { ROW_BYTES, RUN_BYTES, rowBlock, runBlock } from './run-inputs.ts'
 import { createStore, tooLargeToBind } from './store.ts'
 import { BUFFER, MAP_READ_MODE } from './usage.ts'
@@ -29,6 +29,8 @@ export interface WebGpuBackendOptions {
   readonly largestBinding?: number
   /** Tapes that need the most scratch; it is set aside from the start. */
   readonly sizing?: readonly Tape[]
+  /** Default: all of a run. Systems take a GPU away from who keeps it for seconds with one submission. */
+  readonly dispatchesPerSubmit?: number
 }
 
 interface ReadyDispatch {
@@ -43,6 +45,9 @@ interface WebGpuPlan extends Plan {
   /** Kept values of the last run. */
   results: ReadonlyMap<Tensor, Float32Array>
 }
+
+/** About so many bytes of a weight are read back at a time. */
+const FETCH_BYTES = 32 << 20
 
 /** Numbers of a dispatch begin at a multiple of this, as every device allows. */
 const NUMBERS_STEP = 256
@@ -63,6 +68,7 @@ export async function createWebGpuBackend(options: WebGpuBackendOptions): Promis
 
 function createBackend(options: WebGpuBackendOptions): Backend {
   const { open, tensors, constants, lowerings = webGpuLowerings, mostRows = MAX_ROWS } = options
+  const { dispatchesPerSubmit = Number.POSITIVE_INFINITY } = options
   const { device } = open
   const limit = device.limits.maxStorageBufferBindingSize
   const largest = Math.min(options.largestBinding ?? limit, limit)
@@ -99,7 +105,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
 
   const compile = (tape: Tape): Program => {
     const program = compileProgram(tape, lowerings, store)
-    checkValues(program.sizes, limit)
+    checkSizes(program, limit)
     return program
   }
 
@@ -131,7 +137,8 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     return ready
   }
 
-  const encode = (encoder: GPUCommandEncoder, dispatches: readonly ReadyDispatch[], rows: number): void => {
+  const encode = (dispatches: readonly ReadyDispatch[], rows: number): GPUCommandEncoder => {
+    const encoder = device.createCommandEncoder()
     const pass = encoder.beginComputePass()
     pass.setBindGroup(1, runGroup)
     let current: GPUComputePipeline | undefined
@@ -142,12 +149,13 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       pass.dispatchWorkgroups(...groups(rows))
     }
     pass.end()
+    return encoder
   }
 
   /** Copies stretches of buffers out, after what `encoder` holds. */
   const readBack = async (
     encoder: GPUCommandEncoder,
-    stretches: readonly { readonly buffer: GPUBuffer; readonly bytes: number }[],
+    stretches: readonly { readonly buffer: GPUBuffer; readonly from?: number; readonly bytes: number }[],
   ): Promise<ArrayBuffer> => {
     const bytes = stretches.reduce((sum, one) => sum + one.bytes, 0)
     if ((staging?.size ?? 0) < bytes) {
@@ -155,8 +163,8 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       staging = device.createBuffer({ label: 'read back', size: bytes, usage: MAP_READ | COPY_DST })
     }
     let at = 0
-    for (const { buffer, bytes: length } of stretches) {
-      encoder.copyBufferToBuffer(buffer, 0, staging!, at, length)
+    for (const { buffer, from = 0, bytes: length } of stretches) {
+      encoder.copyBufferToBuffer(buffer, from, staging!, at, length)
       at += length
     }
     device.queue.submit([encoder.finish()])
@@ -183,6 +191,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   for (const tape of options.sizing ?? []) makeTurns(compile(tape).sizes)
   return {
     name: 'webgpu',
+    gpu: open,
     // Kernels for one row and for several are compiled apart, and may round apart.
     exactRows: false,
     threads: 1,
@@ -202,8 +211,12 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       const dispatches = makeReady(own)
       device.queue.writeBuffer(runBuffer, 0, runBlock(inputs))
       if (inputs.rows > 0) device.queue.writeBuffer(rowBuffer, 0, rowBlock(inputs))
-      const encoder = device.createCommandEncoder()
-      encode(encoder, dispatches, inputs.rows)
+      let first = 0
+      for (; first + dispatchesPerSubmit < dispatches.length; first += dispatchesPerSubmit) {
+        const part = encode(dispatches.slice(first, first + dispatchesPerSubmit), inputs.rows)
+        device.queue.submit([part.finish()])
+      }
+      const encoder = encode(dispatches.slice(first), inputs.rows)
       const kept = [...plan.tape.kept]
       const stretches = kept.map((tensor) => {
         return {
@@ -231,11 +244,19 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     async fetch(tensor) {
       alive()
       if (tensor.dtype !== 'f32') throw new Error(`${tensor.name} is ${tensor.dtype}, not f32`)
-      const columns = tensor.shape.at(-1)!
-      const stretches = store.pieces(tensor).map((piece) => {
-        return { buffer: store.buffer({ piece, part: 'data' }), bytes: piece.rows * columns * 4 }
-      })
-      return new Float32Array(await readBack(device.createCommandEncoder(), stretches))
+      const values = new Float32Array(elementCount(tensor.shape))
+      let at = 0
+      for (const piece of store.pieces(tensor)) {
+        const buffer = store.buffer({ piece, part: 'data' })
+        const all = piece.rows * tensor.shape.at(-1)! * 4
+        for (let from = 0; from < all; from += FETCH_BYTES) {
+          const bytes = Math.min(FETCH_BYTES, all - from)
+          const part = await readBack(device.createCommandEncoder(), [{ buffer, from, bytes }])
+          values.set(new Float32Array(part), at)
+          at += bytes / 4
+        }
+      }
+      return values
     },
     put(tensor, values) {
       alive()
@@ -269,16 +290,6 @@ function checkContext(tensors: readonly Tensor[], largest: number): void {
     'memory',
     `The context takes ${bytes} bytes at once (${name}), and this GPU binds at most ${largest}.`,
     'Choose a shorter contextLength, fewer sequences or a narrower cacheDtype.',
-  )
-}
-
-function checkValues(sizes: readonly number[], largest: number): void {
-  const bytes = Math.max(0, ...sizes)
-  if (bytes <= largest) return
-  throw new GemmaError(
-    'memory',
-    `A step of the model makes ${bytes} bytes, and this GPU takes at most ${largest} as one.`,
-    "Use device 'cpu'.",
   )
 }
 

@@ -26,6 +26,11 @@ export interface OpenDevice {
  */
 const LARGEST_BINDING = 1 << 30
 
+/** The largest binding that a device of this adapter will take, in bytes. */
+export function largestBindingOf({ adapter }: FoundAdapter): number {
+  return Math.min(LARGEST_BINDING, adapter.limits.maxStorageBufferBindingSize)
+}
+
 /** The fastest adapter, or undefined where the system has none. */
 export async function findAdapter(gpu: GPU): Promise<FoundAdapter | undefined> {
   const adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' })
@@ -39,9 +44,10 @@ export async function findAdapter(gpu: GPU): Promise<FoundAdapter | undefined> {
 }
 
 /** Opens a device with the limits that models want, as far as the adapter has them. Throws GemmaError 'device'. */
-export async function openDevice({ adapter, name, software }: FoundAdapter): Promise<OpenDevice> {
-  const { maxStorageBufferBindingSize, maxBufferSize } = adapter.limits
-  const binding = Math.min(LARGEST_BINDING, maxStorageBufferBindingSize)
+export async function openDevice(found: FoundAdapter): Promise<OpenDevice> {
+  const { adapter, name, software } = found
+  const { maxBufferSize } = adapter.limits
+  const binding = largestBindingOf(found)
   const requiredLimits = {
     maxStorageBufferBindingSize: binding,
     maxBufferSize: Math.min(Math.max(binding, 256 << 20), maxBufferSize),

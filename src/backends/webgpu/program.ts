@@ -1,6 +1,7 @@
 // From a tape to dispatches: ops are lowered, and values get buffers by their lifetimes. Within one dispatch a buffer may
 // not be both read and written, so values do not share one large buffer but take turns in several. Knows no kernel by name.
 
+import { GemmaError } from '../../error.ts'
 import { elementCount, type Tape, type Tensor } from '../../graph/tape.ts'
 import type { ScratchBuffer } from '../../ops/lowering.ts'
 import type {
@@ -11,7 +12,7 @@ import type {
   WebGpuLowerings,
 } from '../../ops/lowering-webgpu.ts'
 import type { Kernel } from '../../ops/wgsl/kernel.ts'
-import type { Store } from './store.ts'
+import type { Cuts } from './store.ts'
 
 /** A value or scratch: what takes turns in buffers. */
 export type Passing = Tensor | ScratchBuffer
@@ -31,16 +32,27 @@ export interface Program {
   readonly sizes: readonly number[]
 }
 
-export function compileProgram(tape: Tape, lowerings: WebGpuLowerings, store: Store): Program {
+export function compileProgram(tape: Tape, lowerings: WebGpuLowerings, store: Cuts): Program {
   const dispatches = lowerTape(tape, lowerings, store)
   return { dispatches, ...takeTurns(dispatches, tape) }
+}
+
+/** Throws GemmaError 'unsupported' where a step makes more than `largest` bytes, which is what may be bound. */
+export function checkSizes({ sizes }: Program, largest: number): void {
+  const bytes = Math.max(0, ...sizes)
+  if (bytes <= largest) return
+  throw new GemmaError(
+    'unsupported',
+    `A step of the model makes ${bytes} bytes, and this GPU takes at most ${largest} as one.`,
+    "Use device 'cpu'.",
+  )
 }
 
 export function isPassing(binding: Binding): binding is Passing {
   return 'scratch' in binding || ('role' in binding && binding.role === 'value')
 }
 
-function lowerTape(tape: Tape, lowerings: WebGpuLowerings, store: Store): Dispatch[] {
+function lowerTape(tape: Tape, lowerings: WebGpuLowerings, store: Cuts): Dispatch[] {
   const dispatches: Dispatch[] = []
   const made = new Map<string, unknown>()
   let scratches = 0

@@ -7,9 +7,13 @@ import type { Piece, PiecePart } from '../../ops/lowering-webgpu.ts'
 import { type PartBytes, partBytes } from './pack.ts'
 import { BUFFER } from './usage.ts'
 
-export interface Store {
+/** Where tensors are cut. */
+export interface Cuts {
   /** The pieces of a tensor; throws for one that was never placed. */
   pieces(tensor: Tensor): readonly Piece[]
+}
+
+export interface Store extends Cuts {
   /** A piece's buffer; a tensor that lies in one piece stands for its data. */
   buffer(part: PiecePart): GPUBuffer
   readonly weightBytes: number
@@ -19,8 +23,30 @@ export interface Store {
 /** Pieces begin at a multiple of so many rows: then every part of them begins at a whole word. */
 const ROW_STEP = 8
 
-export function createStore(device: GPUDevice, tensors: Iterable<Tensor>, largest: number): Store {
-  const pieces = new Map<Tensor, Piece[]>()
+/** Cuts tensors so that no piece needs a binding larger than `largest`; makes nothing. */
+export function cutTensors(tensors: Iterable<Tensor>, largest: number): Cuts {
+  const pieces = new Map([...tensors].map((tensor) => [tensor, cutTensor(tensor, largest)]))
+  return {
+    pieces(tensor) {
+      const own = pieces.get(tensor)
+      if (!own) throw new Error(`tensor ${tensor.name} was never placed`)
+      return own
+    },
+  }
+}
+
+function cutTensor(tensor: Tensor, largest: number): Piece[] {
+  const { rows } = matrixSize(tensor.shape)
+  const most = canCut(tensor) ? rowsWithin(tensor, largest) : rows
+  const pieces: Piece[] = []
+  for (let first = 0; first < rows; first += most) {
+    pieces.push({ tensor, index: pieces.length, first, rows: Math.min(rows - first, most) })
+  }
+  return pieces
+}
+
+export function createStore(device: GPUDevice, tensors: readonly Tensor[], largest: number): Store {
+  const cuts = cutTensors(tensors, largest)
   const buffers = new Map<Piece, Record<PiecePart['part'], GPUBuffer | undefined>>()
   const sums = { weights: 0, caches: 0 }
   const make = (label: string, bytes: number): GPUBuffer | undefined => {
@@ -29,30 +55,19 @@ export function createStore(device: GPUDevice, tensors: Iterable<Tensor>, larges
     return device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage })
   }
   for (const tensor of tensors) {
-    const { rows } = matrixSize(tensor.shape)
-    const own: Piece[] = []
-    for (let first = 0; first < rows; ) {
-      const count = Math.min(rows - first, canCut(tensor) ? rowsWithin(tensor, largest) : rows)
-      const piece = { tensor, index: own.length, first, rows: count }
-      const bytes = bytesOf(tensor, count)
-      const label = own.length === 0 ? tensor.name : `${tensor.name} from row ${first}`
+    for (const piece of cuts.pieces(tensor)) {
+      const bytes = bytesOf(tensor, piece.rows)
+      const label = piece.index === 0 ? tensor.name : `${tensor.name} from row ${piece.first}`
       buffers.set(piece, {
         data: make(label, bytes.data),
         scales: make(`${label}, scales`, bytes.scales),
         minima: make(`${label}, minima`, bytes.minima),
       })
       sums[tensor.role === 'cache' ? 'caches' : 'weights'] += bytes.data + bytes.scales + bytes.minima
-      own.push(piece)
-      first += count
     }
-    pieces.set(tensor, own)
   }
   return {
-    pieces(tensor) {
-      const own = pieces.get(tensor)
-      if (!own) throw new Error(`tensor ${tensor.name} was never placed`)
-      return own
-    },
+    ...cuts,
     buffer({ piece, part }) {
       const buffer = buffers.get(piece)?.[part]
       if (!buffer) throw new Error(`${piece.tensor.name} has no ${part}`)

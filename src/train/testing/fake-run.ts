@@ -4,6 +4,7 @@
 import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { GemmaError } from '../../error.ts'
 import { createRandom } from '../../generate/random.ts'
 import type { TrainingParts } from '../prepare.node.ts'
 import type { Recipe } from '../recipe.ts'
@@ -27,6 +28,7 @@ export function fakeParts(fake: FakeOptions = {}, made: TrainingModel[] = []): T
       return { weights: 1e6, gradients: 1e6, optimizer: 1e6, scratch, total: 3e6 + scratch }
     },
     memoryBudget: () => 4e9,
+    openGpu: () => Promise.reject(new GemmaError('unsupported', 'There is no WebGPU here.')),
   }
 }
 
