@@ -39,7 +39,6 @@ export async function lockRun(run: string): Promise<() => Promise<void>> {
     }
     throw cause instanceof GemmaError ? cause : fileError(path, cause)
   }
-  own.add(path)
   const heartbeat = setInterval(() => {
     const now = new Date()
     utimes(path, now, now).catch(() => {}) // a lock that is no longer there is told of by nobody
@@ -64,6 +63,8 @@ async function holderOf(path: string): Promise<string> {
 async function create(path: string, owner: string): Promise<boolean> {
   try {
     const file = await open(path, 'wx')
+    // Before it says whose it is: another run of this process that reads it must find it held.
+    own.add(path)
     await file.writeFile(owner)
     await file.close()
     return true
