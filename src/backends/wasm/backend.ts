@@ -234,7 +234,7 @@ export async function createWasmBackend(options: WasmBackendOptions): Promise<Ba
         memories: memories.length,
       })
       for (const [memory, bytes] of program.scratchBytes.entries()) ensureScratch(memory, bytes)
-      const threads = createThreadChoice(pool.workers, weightBytesOf(program))
+      const threads = createThreadChoice(pool.workers, weightBytesOf(program) * tape.rows)
       return { tape, program, threads, address: 0, era: -1 }
     },
     async run(plan, inputs, signal) {

@@ -14,12 +14,12 @@ export interface ThreadChoice {
 const RUNS = 4
 /** Runs between two trials. */
 const UNTIL_NEXT_TRIAL = 1000
-/** A plan that reads more bytes of weights than this always takes all workers. */
+/** A plan of more work than this always takes all workers: its barriers cost nothing beside it. */
 const LARGE = 400e6
 
-/** `weightBytes`: what one run reads. */
-export function createThreadChoice(threads: number, weightBytes: number): ThreadChoice {
-  if (threads <= 1 || weightBytes > LARGE) return { next: () => threads, took: () => {} }
+/** `work`: the bytes of weights of one run, times its rows. */
+export function createThreadChoice(threads: number, work: number): ThreadChoice {
+  if (threads <= 1 || work > LARGE) return { next: () => threads, took: () => {} }
   const counts: number[] = []
   for (let count = 1; count < threads; count *= 2) counts.push(count)
   counts.push(threads)
