@@ -6,6 +6,9 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { expectedOf, largestDifference, MODELS, meanDivergence, modelPath } from '../../test/goldens.ts'
+import { findAdapter } from '../backends/webgpu/device.ts'
+import { openGpu } from '../backends/webgpu/open.node.ts'
+import { missingWebGpu } from '../backends/webgpu/testing/webgpu.node.ts'
 import type { GemmaError } from '../error.ts'
 import { Gemma, type Summary } from '../index.ts'
 import { adapterBytes } from '../model/lora.ts'
@@ -15,6 +18,8 @@ import { openAdapter } from '../weights/peft.node.ts'
 import { configIn, type TestAdapter, writeTestAdapter } from '../weights/testing/adapter-files.ts'
 import type { Engine, Row } from './engine.ts'
 import { dtypeFor, type LoadModelOptions, loadModel, memoryNeeded, WORKING_BYTES } from './load-model.ts'
+
+const missing = await missingWebGpu()
 
 /** Different ranks, targets and scales; odd ranks end in the middle of a vector. */
 const ADAPTERS: Readonly<Record<string, TestAdapter>> = {
@@ -244,6 +249,56 @@ describe.each(['gemma1-mqa', 'gemma3'])('requests on %s', (model) => {
     expect(drafted.drafts.offered).toBeGreaterThan(0)
     // A bit might change: by itself it is not done.
     expect(auto).toMatchObject({ tokens: plain.tokens, drafts: { offered: 0 } })
+  })
+})
+
+describe.skipIf(missing !== undefined)('on WebGPU', () => {
+  test('adapters take turns, and share a batch, with the text of the CPU', async () => {
+    const model = 'gemma3'
+    const ids = idsOf(model).slice(0, 9)
+    const names = ['all', undefined, 'wide', 'one']
+    const load = async (device: 'cpu' | 'webgpu'): Promise<Gemma> => {
+      const gemma = await Gemma.load(modelPath(model), {
+        ...({ device, dtype: 'f32', threads: 1, sequences: 3, contextLength: 256 } as const),
+        adapters: pathsOf(model),
+      })
+      onTestFinished(() => gemma.dispose())
+      return gemma
+    }
+    const [gpu, cpu] = [await load('webgpu'), await load('cpu')]
+    expect(gpu.description).toMatch(/^WebGPU on /)
+    const talk = (gemma: Gemma): Promise<string[]> =>
+      converse((messages, adapter) => said(gemma.chat(messages, { ...GREEDY, adapter })))
+    expect(await talk(gpu)).toEqual(await talk(cpu))
+    for (const adapter of names) {
+      const off = largestDifference(await cpu.logits(ids, { adapter }), await gpu.logits(ids, { adapter }))
+      expect(off).toBeLessThan(2e-4)
+    }
+    const batch = async (gemma: Gemma): Promise<(readonly number[])[]> => {
+      const together = await gemma.generateBatch(Array(4).fill(ids), { ...GREEDY, adapter: names })
+      return together.map(({ tokens }) => tokens)
+    }
+    const answers = await batch(gpu)
+    expect(answers).toEqual(await batch(cpu))
+    expect(new Set(answers.map(String)).size).toBe(4)
+  })
+
+  test('beside weights of 4 and 8 bits', async () => {
+    for (const dtype of ['int8', 'int4'] as const) {
+      const names = ['all', 'wide']
+      const ids = idsOf('gemma2').slice(0, 24)
+      const gpu = (await findAdapter(await openGpu()))!
+      const device = { gpu, mayFallBack: false }
+      const onGpu = await engineOf('gemma2', names, { dtype, contextLength: 64, device })
+      const reference = await engineOf('gemma2', names, { dtype, contextLength: 64, backend: 'reference' })
+      const bare = await logitsOf(reference, ids)
+      for (const adapter of names) {
+        const expected = await logitsOf(reference, ids, adapter)
+        const moved = meanDivergence(expected, bare, 1024)
+        const off = meanDivergence(expected, await logitsOf(onGpu, ids, adapter), 1024)
+        expect(off / moved).toBeLessThan(0.1)
+      }
+    }
   })
 })
 
