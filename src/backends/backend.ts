@@ -30,6 +30,16 @@ export interface Backend {
   compile(tape: Tape): Plan
   /** Runs to the end, or throws GemmaError 'aborted'; runs must not overlap. */
   run(plan: Plan, inputs: RunInputs, signal?: AbortSignal): Promise<void>
+  /**
+   * Where runs can wait in line: starts one and gives its kept values; it may be called again before they are there.
+   * `follows`: what the run that was started last has drawn ([1, 2], see ops/sample), which becomes the token of the first
+   * row; undefined when that is not to be had any more, and nothing was started.
+   */
+  start?(
+    plan: Plan,
+    inputs: RunInputs,
+    follows?: Tensor,
+  ): Promise<ReadonlyMap<Tensor, Float32Array>> | undefined
   /** A copy of the first `rows` rows of a kept value. */
   read(plan: Plan, tensor: Tensor, rows: number): Float32Array
   /** A copy of the values of a float32 weight or state. */

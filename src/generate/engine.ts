@@ -2,6 +2,7 @@
 // positions; knows no text, no file and no session.
 
 import { type Backend, MAX_ROWS, type Plan } from '../backends/backend.ts'
+import { throwIfAborted } from '../error.ts'
 import { isPacked } from '../graph/dtype.ts'
 import {
   type Adapters,
@@ -19,6 +20,8 @@ import type { Parameters } from '../model/parameters.ts'
 import { last } from '../ops/last/last.ts'
 import { logprob } from '../ops/logprob/logprob.ts'
 import { sample } from '../ops/sample/sample.ts'
+
+import { createLookAhead } from './look-ahead.ts'
 
 export interface Model {
   readonly config: ModelConfig
@@ -85,6 +88,11 @@ export interface RunOptions {
   readonly sampling?: SamplingInputs
   /** Name of the adapter that all rows run with; default: none. */
   readonly adapter?: string
+  /**
+   * The run draws one token, and one after it will most likely be asked for with the same sampling and `uniform[1]`: it may
+   * be computed already. It writes the caches one position further.
+   */
+  readonly ahead?: boolean
   readonly signal?: AbortSignal
 }
 
@@ -95,6 +103,8 @@ export interface Engine {
    * products, those of adapters too, are added in another order for one row than for several.
    */
   exactRows(adapter?: string): boolean
+  /** Whether `ahead` is heeded. */
+  readonly looksAhead: boolean
   readonly backend: Backend
   /** Most rows a run of this kind may have. */
   maxRows(kind: PlanKind): number
@@ -119,13 +129,34 @@ export function createEngine(model: Model, backend: Backend): Engine {
     return recorded
   }
   const exact = backend.exactRows && hasExactRows(model)
+  const lookAhead = backend.start && createLookAhead(backend.start)
+  const drawOne = (
+    rows: readonly Row[],
+    { plan, output }: Recorded,
+    { sampling = GREEDY, adapter, ahead, signal }: RunOptions,
+  ): Promise<Float32Array> => {
+    throwIfAborted(signal)
+    const { position, sequence } = rows.at(-1)!
+    const run = { plan, output: output!, inputs: inputsOf(rows, sampling) }
+    if (!ahead) return lookAhead!.draw(run)
+    const next = planFor('next', 1, adapter)
+    const row = { token: 0, position: position + 1, sequence }
+    const inputs = inputsOf([row], { ...sampling, uniform: sampling.uniform.subarray(1) })
+    return lookAhead!.draw(run, { plan: next.plan, output: next.output!, inputs })
+  }
   return {
     model,
     exactRows: (adapter) => exact && adapter === undefined,
+    looksAhead: lookAhead !== undefined,
     backend,
     maxRows: (kind) => maxRows(model.config, kind),
-    async run(kind, rows, { sampling = GREEDY, adapter, signal } = {}) {
-      const { plan, output } = planFor(kind, rows.length, adapter)
+    async run(kind, rows, options = {}) {
+      const { sampling = GREEDY, adapter, signal } = options
+      const recorded = planFor(kind, rows.length, adapter)
+      const { plan, output } = recorded
+      if (lookAhead && output?.shape[0] === 1 && (kind === 'next' || kind === 'choices')) {
+        return drawOne(rows, recorded, options)
+      }
       await backend.run(plan, inputsOf(rows, sampling), signal)
       if (!output) return new Float32Array(0)
       return backend.read(plan, output, Math.min(rows.length, output.shape[0]!))

@@ -105,11 +105,14 @@ function createStepper(
       // Where several sequences share a run its rows are put to better use.
       const guess = !prefilling && (alone || speculative === true)
       const draft = speculation.draft(tokens, guess ? answer.room() - 1 : 0)
+      // Several sequences share runs, and drafts make another run of the next.
+      const ahead = scheduler.engine.looksAhead && alone && mode === false && answer.room() > 1
       const start = performance.now()
       const choices = await session.next({
         tokens,
         draft,
-        sampling: { temperature, topK, topP, uniform: uniforms.peek(1 + draft.length) },
+        sampling: { temperature, topK, topP, uniform: uniforms.peek(1 + draft.length + (ahead ? 1 : 0)) },
+        ahead,
         adapter,
         signal: options.signal,
         onTokens: prefilling ? (done) => heardPrompt(done, promptTokens, options, clock) : undefined,

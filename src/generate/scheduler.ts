@@ -114,9 +114,11 @@ function sameSampling(a: SamplingInputs | undefined, b: SamplingInputs | undefin
 }
 
 async function runTogether(engine: Engine, group: readonly Waiting[]): Promise<void> {
-  const [{ kind, rows, sampling, adapter, signal, resolve, reject }] = group as [Waiting]
+  const [{ kind, rows, sampling, adapter, ahead, signal, resolve, reject }] = group as [Waiting]
   try {
-    if (group.length === 1) return resolve(await engine.run(kind, rows, { sampling, adapter, signal }))
+    if (group.length === 1) {
+      return resolve(await engine.run(kind, rows, { sampling, adapter, ahead, signal }))
+    }
     const all = group.flatMap((request) => request.rows)
     const uniform = new Float64Array(all.length)
     let at = 0

@@ -12,8 +12,10 @@ export interface Step {
   readonly tokens: readonly number[]
   /** Guesses of the tokens after them; used when all of `tokens` but the last is cached. */
   readonly draft?: readonly number[]
-  /** uniform[i] belongs to the i-th token that is drawn: 1 + draft.length of them. */
+  /** uniform[i] belongs to the i-th token that is drawn: 1 + draft.length of them, one more with `ahead`. */
   readonly sampling: SamplingInputs
+  /** Another token will most likely be asked for after this one (see RunOptions in engine.ts); only without a draft. */
+  readonly ahead?: boolean
   /** Name of the adapter to run with. */
   readonly adapter?: string
   readonly signal?: AbortSignal
@@ -89,7 +91,8 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
     // What is under way counts as overwritten until it is done.
     cached.length = from
     cachedWith = options.adapter
-    written = from === 0 ? count : Math.max(written, from + count)
+    const end = from + count + (options.ahead ? 1 : 0)
+    written = from === 0 ? end : Math.max(written, end)
     const output = await scheduler.run({ kind, rows, ...options })
     for (const row of rows) cached.push(row.token)
     return output
@@ -99,10 +102,17 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
    * The last token and the draft in one run. What lies in the cache past the first disagreement is what the
    * draft would have needed: the next run compares tokens, and overwrites it.
    */
-  const verify = async ({ tokens, draft = [], sampling, adapter, signal }: Step): Promise<Choice[]> => {
+  const verify = async ({
+    tokens,
+    draft = [],
+    sampling,
+    adapter,
+    ahead,
+    signal,
+  }: Step): Promise<Choice[]> => {
     const from = tokens.length - 1
     const all = draft.length > 0 ? [...tokens, ...draft] : tokens
-    const output = await runPart('choices', all, from, 1 + draft.length, { sampling, adapter, signal })
+    const output = await runPart('choices', all, from, 1 + draft.length, { sampling, adapter, ahead, signal })
     const choices: Choice[] = []
     for (let i = 0; i <= draft.length; i++) {
       choices.push(choiceAt(output, i))
@@ -112,7 +122,7 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
   }
 
   const next = async (step: Step): Promise<Choice[]> => {
-    const { tokens, sampling, adapter, signal, onTokens } = step
+    const { tokens, sampling, adapter, ahead, signal, onTokens } = step
     let from = reusable(tokens, tokens.length - 1, adapter)
     onTokens?.(from)
     if (from === tokens.length - 1) return verify(step)
@@ -122,7 +132,12 @@ export function createSession(scheduler: Scheduler, sequence = 0): Session {
       from += most
       onTokens?.(from)
     }
-    const output = await runPart('next', tokens, from, tokens.length - from, { sampling, adapter, signal })
+    const output = await runPart('next', tokens, from, tokens.length - from, {
+      sampling,
+      adapter,
+      ahead,
+      signal,
+    })
     return [choiceAt(output, 0)]
   }
 

@@ -2,7 +2,7 @@
 // nothing of a model that was let go stays.
 
 import { describe, expect, test } from 'vitest'
-import { modelPath } from '../../../test/goldens.ts'
+import { expectedOf, modelPath } from '../../../test/goldens.ts'
 import { GemmaError } from '../../error.ts'
 import { createTape, keep, persistentTensor } from '../../graph/tape.ts'
 import { Gemma } from '../../index.ts'
@@ -117,6 +117,29 @@ describe.skipIf(missing !== undefined)('a model on WebGPU', () => {
   test("'auto' passes a software driver over and says so", async () => {
     await using gemma = await Gemma.load(source, { device: 'auto' })
     expect(gemma.description).toMatch(/^WebAssembly, .*\(no GPU: .* is no GPU but a program\)$/)
+  })
+
+  test('computes ahead without a trace: others in between, stops, sampling, windows that forget', async () => {
+    const source = modelPath('gemma3')
+    const { ids } = expectedOf('gemma3').prompts.long!
+    const talk = async (device: 'cpu' | 'webgpu'): Promise<number[]> => {
+      await using gemma = await Gemma.load(source, { device, dtype: 'f32', threads: 1, contextLength: 128 })
+      const tokens: number[] = []
+      const options = { temperature: 0.9, topK: 50, seed: 3, stopTokens: [], maxTokens: 12 }
+      for await (const { token } of gemma.generate(ids, options)) {
+        tokens.push(token)
+        // In the middle of it something else is asked of the same caches.
+        if (tokens.length === 4) tokens.push((await gemma.score(ids.slice(0, 9))).greedy ? 1 : 0)
+        if (tokens.length === 8) break
+      }
+      // Goes on from what is cached, one token further than what was taken; then another sampling.
+      const more = [...ids, ...tokens.slice(0, 4)]
+      for (const temperature of [0, 1]) {
+        for await (const { token } of gemma.generate(more, { ...options, temperature })) tokens.push(token)
+      }
+      return tokens
+    }
+    expect(await talk('webgpu')).toEqual(await talk('cpu'))
   })
 
   test('can be asked for its weights, and cannot be aborted into a broken state', async () => {

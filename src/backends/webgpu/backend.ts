@@ -8,12 +8,14 @@ import type { WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
 import { webGpuLowerings } from '../../ops/webgpu.ts'
 import { type Backend, MAX_ROWS, type Plan } from '../backend.ts'
 import { type OpenDevice, reportErrors } from './device.ts'
+import { createTakeDrawn } from './follow.ts'
 import { loadTensor } from './load.ts'
 import { pipelinesOf } from './pipelines.ts'
 import { checkSizes, compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
+import { createReadBack } from './read-back.ts'
 import { ROW_BYTES, RUN_BYTES, rowBlock, runBlock } from './run-inputs.ts'
 import { createStore, tooLargeToBind } from './store.ts'
-import { BUFFER, MAP_READ_MODE } from './usage.ts'
+import { BUFFER } from './usage.ts'
 
 export interface WebGpuBackendOptions {
   /** Closed by dispose, or when there can be no backend on it. */
@@ -76,7 +78,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   checkContext(held, limit)
   const pipelines = pipelinesOf(device)
   const store = createStore(device, held, largest)
-  const { STORAGE, UNIFORM, COPY_SRC, COPY_DST, MAP_READ } = BUFFER
+  const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = BUFFER
   const runBuffer = device.createBuffer({ label: 'run', size: RUN_BYTES, usage: UNIFORM | COPY_DST })
   const rowBuffer = device.createBuffer({
     label: 'rows',
@@ -90,7 +92,6 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   /** Buffers in which values take turns, shared by all plans; when one grows, bind groups are made anew. */
   const turns: GPUBuffer[] = []
   let era = 0
-  let staging: GPUBuffer | undefined
   let disposed = false
 
   for (const [tensor, values] of constants) putValues(tensor, values)
@@ -137,8 +138,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     return ready
   }
 
-  const encode = (dispatches: readonly ReadyDispatch[], rows: number): GPUCommandEncoder => {
-    const encoder = device.createCommandEncoder()
+  const encode = (encoder: GPUCommandEncoder, dispatches: readonly ReadyDispatch[], rows: number): void => {
     const pass = encoder.beginComputePass()
     pass.setBindGroup(1, runGroup)
     let current: GPUComputePipeline | undefined
@@ -149,38 +149,6 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       pass.dispatchWorkgroups(...groups(rows))
     }
     pass.end()
-    return encoder
-  }
-
-  /** Copies stretches of buffers out, after what `encoder` holds. */
-  const readBack = async (
-    encoder: GPUCommandEncoder,
-    stretches: readonly { readonly buffer: GPUBuffer; readonly from?: number; readonly bytes: number }[],
-  ): Promise<ArrayBuffer> => {
-    const bytes = stretches.reduce((sum, one) => sum + one.bytes, 0)
-    if ((staging?.size ?? 0) < bytes) {
-      staging?.destroy()
-      staging = device.createBuffer({ label: 'read back', size: bytes, usage: MAP_READ | COPY_DST })
-    }
-    let at = 0
-    for (const { buffer, from = 0, bytes: length } of stretches) {
-      encoder.copyBufferToBuffer(buffer, from, staging!, at, length)
-      at += length
-    }
-    device.queue.submit([encoder.finish()])
-    if (bytes === 0) {
-      await device.queue.onSubmittedWorkDone()
-      alive()
-      return new ArrayBuffer(0)
-    }
-    await staging!.mapAsync(MAP_READ_MODE, 0, bytes).catch((cause: unknown) => {
-      alive()
-      throw cause
-    })
-    alive()
-    const copy = staging!.getMappedRange(0, bytes).slice(0)
-    staging!.unmap()
-    return copy
   }
 
   const alive = (): void => {
@@ -188,6 +156,51 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     const failure = open.failure()
     if (failure) throw failure
   }
+  const readBack = createReadBack(device, alive)
+  const takeDrawn = createTakeDrawn(device, rowBuffer)
+  let last: Plan | undefined
+
+  const start = (
+    plan: Plan,
+    inputs: RunInputs,
+    follows?: Tensor,
+  ): ReturnType<NonNullable<Backend['start']>> => {
+    alive()
+    const own = plan as WebGpuPlan
+    const before = last as WebGpuPlan | undefined
+    const eraBefore = era
+    const dispatches = makeReady(own)
+    // What was drawn is lost when the buffers were made anew, or are another run's by now.
+    if (follows && (era !== eraBefore || !before?.tape.kept.has(follows))) return undefined
+    last = plan
+    device.queue.writeBuffer(runBuffer, 0, runBlock(inputs))
+    if (inputs.rows > 0) device.queue.writeBuffer(rowBuffer, 0, rowBlock(inputs))
+    const encoders: GPUCommandEncoder[] = []
+    for (let first = 0; first < Math.max(1, dispatches.length); first += dispatchesPerSubmit) {
+      const encoder = device.createCommandEncoder()
+      if (follows && first === 0) takeDrawn(encoder, turns[before!.program.places.get(follows)!]!)
+      encode(encoder, dispatches.slice(first, first + dispatchesPerSubmit), inputs.rows)
+      encoders.push(encoder)
+    }
+    for (const encoder of encoders.slice(0, -1)) device.queue.submit([encoder.finish()])
+    const kept = [...plan.tape.kept]
+    const stretches = kept.map((tensor) => {
+      const buffer = turns[own.program.places.get(tensor)!]!
+      return { buffer, bytes: resultBytes(tensor, plan.tape, inputs) }
+    })
+    return readBack(encoders.at(-1)!, stretches).then((values) => {
+      let at = 0
+      return new Map(
+        kept.map((tensor, i) => {
+          const { bytes } = stretches[i]!
+          const part = new Float32Array(values, at, bytes / 4)
+          at += bytes
+          return [tensor, part] as const
+        }),
+      )
+    })
+  }
+
   for (const tape of options.sizing ?? []) makeTurns(compile(tape).sizes)
   return {
     name: 'webgpu',
@@ -204,36 +217,12 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       alive()
       return { tape, program: compile(tape), results: new Map() }
     },
-    async run(plan, inputs: RunInputs, signal) {
+    start,
+    async run(plan, inputs, signal) {
       alive()
       throwIfAborted(signal)
       const own = plan as WebGpuPlan
-      const dispatches = makeReady(own)
-      device.queue.writeBuffer(runBuffer, 0, runBlock(inputs))
-      if (inputs.rows > 0) device.queue.writeBuffer(rowBuffer, 0, rowBlock(inputs))
-      let first = 0
-      for (; first + dispatchesPerSubmit < dispatches.length; first += dispatchesPerSubmit) {
-        const part = encode(dispatches.slice(first, first + dispatchesPerSubmit), inputs.rows)
-        device.queue.submit([part.finish()])
-      }
-      const encoder = encode(dispatches.slice(first), inputs.rows)
-      const kept = [...plan.tape.kept]
-      const stretches = kept.map((tensor) => {
-        return {
-          buffer: turns[own.program.places.get(tensor)!]!,
-          bytes: resultBytes(tensor, plan.tape, inputs),
-        }
-      })
-      const values = await readBack(encoder, stretches)
-      let at = 0
-      own.results = new Map(
-        kept.map((tensor, i) => {
-          const { bytes } = stretches[i]!
-          const part = new Float32Array(values, at, bytes / 4)
-          at += bytes
-          return [tensor, part] as const
-        }),
-      )
+      own.results = await start(plan, inputs)!
     },
     read(plan, tensor, rows) {
       alive()

@@ -94,6 +94,7 @@ export function createToyEngine(options: ToyOptions = {}): ToyEngine {
   return {
     runs,
     exactRows: () => true,
+    looksAhead: false,
     model: {
       config: { layerTypes: ['sliding', 'full'], slidingWindow: window, vocabSize: TOY_VOCABULARY },
       state: { caches: capacities.map((capacity) => ({ capacity })) },
