@@ -1,13 +1,13 @@
 // y = x · Wᵀ for f32, bf16 and f16 weights with f32 activations. linearVector serves one token: each row is
-// one stream, four chains of products. linearMatrix serves many: twenty-four rows of at most 2 048 columns are
+// one stream, four chains of products. linearMatrix serves many: forty-eight rows of at most 1 024 columns are
 // widened into a worker's scratch (f32 weights are used where they lie), and tiles of three tokens by three
 // rows keep nine sums in registers (twelve are more than V8 can hold: it has fifteen for everything).
 import {
   BF16, F16_MASK, F16_POWER, F32, HIGH_HALVES, integer, loadBf16, loadBf16x4, loadF16, loadF16x4, madd, pointer, share, sum4, validRows, widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 
-const ROWS: i32 = 24
-const SPAN: i32 = 2048
+const ROWS: i32 = 48
+const SPAN: i32 = 1024
 
 // @ts-ignore: decorator
 @inline

@@ -206,5 +206,5 @@ const INTEGER_SUMS_BYTES = 128
  */
 const PANEL_BYTES = 6 * 8 * 4 + 32 * 64 * (4 + 4 + 32)
 
-/** Per worker: 24 rows of 2 048 widened weights. The kernel (linear.wasm.ts) holds the same numbers. */
-const MATRIX_WORK_BYTES = 24 * 2048 * 4
+/** Per worker: 48 rows of 1 024 widened weights. The kernel (float.wasm.ts) holds the same numbers. */
+const MATRIX_WORK_BYTES = 48 * 1024 * 4
