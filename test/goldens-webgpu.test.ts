@@ -85,6 +85,17 @@ describe.skipIf(missing !== undefined)('on WebGPU', () => {
     },
   )
 
+  test.each(['int8', 'int8row', 'int4'] as const)('narrowed at load to %s as on the CPU', async (dtype) => {
+    const { ids } = expectedOf('gemma1-mqa').prompts.long!
+    await using onGpu = await load(modelPath('gemma1-mqa'), { dtype })
+    await using onCpu = await Gemma.load(modelPath('gemma1-mqa'), { dtype, device: 'cpu', threads: 1 })
+    const [cpu, gpu] = [await onCpu.logits(ids), await onGpu.logits(ids)]
+    const divergence = meanDivergence(cpu, gpu, onGpu.config.vocabSize)
+    console.log(`${dtype}: KL(CPU ‖ GPU) = ${divergence.toExponential(1)} nat`)
+    // The weights are the same. An activation on the edge between two integers, which may go either way, moves the later ones.
+    expect(divergence).toBeLessThan(3e-4)
+  })
+
   test('sampling with a seed draws what the CPU draws', async () => {
     const source = modelPath('gemma3')
     await using onGpu = await load(source, { dtype: 'f32', sequences: 3 })

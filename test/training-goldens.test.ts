@@ -235,10 +235,10 @@ describe.skipIf(missing !== undefined)('on WebGPU as on the CPU', () => {
       },
     },
     {
-      what: 'adapters by AdamW, over 16 bits, with dropout',
+      what: 'adapters by AdamW, over 4 bits, with dropout',
       model: 'gemma3',
       options: {
-        ...({ lora, baseDtype: 'bf16', seed: 3 } as const),
+        ...({ lora, baseDtype: 'int4', seed: 3 } as const),
         optimizer: {
           ...({ name: 'adamw', beta1: 0.9, beta2: 0.999, epsilon: 1e-8 } as const),
           ...{ weightDecay, decays },

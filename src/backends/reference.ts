@@ -19,6 +19,7 @@ import {
   type WritableEncoding,
 } from '../weights/encodings.ts'
 import type { Backend, Plan } from './backend.ts'
+import { narrowRows } from './narrow.ts'
 
 interface ReferencePlan extends Plan {
   readonly values: Map<Tensor, Values>
@@ -114,7 +115,7 @@ async function logicalValues(tensor: Tensor, stored: StoredTensor): Promise<Floa
   return rounding ? rounded(values, columns, rounding, tensor.name) : values
 }
 
-/** What writing in an encoding leaves of the values; a last block that is not whole is filled with zeros. */
+/** What loading in a narrower dtype leaves of the values. */
 function rounded(
   values: Float32Array,
   columns: number,
@@ -124,11 +125,12 @@ function rounded(
   const rows = values.length / columns
   const block = blockSizes[encoding].values
   const padded = Math.ceil(columns / block) * block
-  const wide = new Float32Array(rows * padded)
-  for (let r = 0; r < rows; r++) wide.set(values.subarray(r * columns, (r + 1) * columns), r * padded)
   const encoded = new Uint8Array(rows * encodedBytes(encoding, padded))
   const rowScales = new Float32Array(rows)
-  encodeRows(encoding, wide, rows, padded, encoded, name, rowScales)
+  if (encoding === 'Q8_0' || encoding === 'Q4_0' || encoding === 'I8') {
+    narrowRows(encoding, { values, rows, columns, padded, name }, encoded, rowScales)
+  } else encodeRows(encoding, values, rows, columns, encoded, name, rowScales)
+  const wide = new Float32Array(rows * padded)
   decodeRows(encoding, encoded, rows, padded, wide, rowScales)
   return values.map((_, i) => wide[Math.floor(i / columns) * padded + (i % columns)]!)
 }

@@ -12,6 +12,7 @@ import {
   type WritableEncoding,
 } from '../../weights/encodings.ts'
 import { decodeFloat16, float32ToFloat16 } from '../../weights/float16.ts'
+import { narrowRows } from '../narrow.ts'
 import { SAME_FORM } from '../same-form.ts'
 
 /** Bytes of each part of so many rows. */
@@ -84,19 +85,17 @@ const ROUNDED: Readonly<Partial<Record<Dtype, WritableEncoding>>> = {
   int4: 'Q4_0',
 }
 
-/** Values rounded as the stored encoding of the dtype rounds them; rows that end inside a block are filled with zeros. */
+/** Values rounded as loading rounds them, by way of the stored encoding that is laid out so. */
 function packValues(stored: StoredRows, values: Float32Array, dtype: Dtype): Packed {
   const encoding = ROUNDED[dtype]
   if (!encoding) throw new Error(`${stored.name}: ${stored.encoding} does not come into ${dtype}`)
   const { rows, columns, name } = stored
-  const padded = SAME_FORM[encoding] ? columns : Math.ceil(columns / BLOCK) * BLOCK
-  const wide = padded === columns ? values : new Float32Array(rows * padded)
-  if (padded !== columns) {
-    for (let r = 0; r < rows; r++) wide.set(values.subarray(r * columns, (r + 1) * columns), r * padded)
-  }
+  const narrow = encoding === 'Q8_0' || encoding === 'Q4_0' || encoding === 'I8'
+  const padded = narrow ? Math.ceil(columns / BLOCK) * BLOCK : columns
   const bytes = new Uint8Array(rows * encodedBytes(encoding, padded))
   const rowScales = new Float32Array(rows)
-  encodeRows(encoding, wide, rows, padded, bytes, name, rowScales)
+  if (narrow) narrowRows(encoding, { values, rows, columns, padded, name }, bytes, rowScales)
+  else encodeRows(encoding, values, rows, columns, bytes, name, rowScales)
   return pack({ encoding, bytes, rows, columns: padded, rowScales, subtract: 0, name }, dtype)
 }
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Backend } from '../../backends/backend.ts'
+import { createReferenceBackend } from '../../backends/reference.ts'
 import { GemmaError } from '../../error.ts'
 import type { WeightDtype } from '../../generate/load-choices.ts'
 import { dtypeFor } from '../../generate/load-model.ts'
@@ -48,6 +49,13 @@ async function rowsOf(backend: Backend, tensor: Tensor, rows: readonly number[])
     all.set(backend.read(plan, value, tokens.length), from * columns)
   }
   return all
+}
+
+async function referenceLoaded(dtype: Dtype, stored: StoredTensor): Promise<Float32Array> {
+  const tensor = persistentTensor('weight', 'matrix', stored.shape, dtype)
+  const reference = createReferenceBackend({ tensors: [tensor], constants: new Map() })
+  await reference.load(tensor, stored)
+  return Float32Array.from(reference.held(tensor))
 }
 
 /** What the TypeScript encoder leaves of values. */
@@ -169,16 +177,21 @@ describe('packing', () => {
     ['huge', (_, r) => (r() - 0.5) * 1e6],
   ]
 
-  test.each(kinds)('%s values are rounded no worse than by the TypeScript encoders', async (_, value) => {
-    const random = seeded(5)
-    const values = Float32Array.from({ length: 64 * 256 }, (_, i) => value(i, random))
-    const stored = storedValues('F32', [64, 256], values)
-    for (const dtype of ['int8', 'int8row', 'int4'] as const) {
-      const error = squaredError(await loaded(dtype, stored), values)
-      const usual = squaredError(await encodedAndBack(ENCODER[dtype]!, values, 256), values)
-      expect(error, dtype).toBeLessThanOrEqual(usual * 1.01 + 1e-20)
-    }
-  })
+  test.each(kinds)(
+    '%s values are rounded as the reference rounds them, and no worse than the encoders of files do',
+    async (_, value) => {
+      const random = seeded(5)
+      const values = Float32Array.from({ length: 64 * 256 }, (_, i) => value(i, random))
+      const stored = storedValues('F32', [64, 256], values)
+      for (const dtype of ['int8', 'int8row', 'int4'] as const) {
+        const rounded = await loaded(dtype, stored)
+        expect(rounded).toEqual(await referenceLoaded(dtype, stored))
+        const error = squaredError(rounded, values)
+        const usual = squaredError(await encodedAndBack(ENCODER[dtype]!, values, 256), values)
+        expect(error, dtype).toBeLessThanOrEqual(usual * 1.01 + 1e-20)
+      }
+    },
+  )
 
   test('zero blocks stay zero, and values too small for a float16 scale become zero, not noise', async () => {
     const values = normals(8 * 96, 3, 0.1)
@@ -187,7 +200,9 @@ describe('packing', () => {
     values.fill(1e-9, 192, 224)
     values.fill(1e-40, 288, 320)
     for (const dtype of ['int8', 'int4', 'int8row'] as const) {
-      const got = await loaded(dtype, storedValues('F32', [8, 96], values))
+      const stored = storedValues('F32', [8, 96], values)
+      const got = await loaded(dtype, stored)
+      expect(got).toEqual(await referenceLoaded(dtype, stored))
       for (let i = 0; i < 32; i++) {
         expect(Math.abs(got[i]!) + Math.abs(got[96 + i]!)).toBe(0)
         expect(Math.abs(got[192 + i]!)).toBeLessThanOrEqual(1e-7)
@@ -208,7 +223,9 @@ describe('packing', () => {
           const wide = new Float32Array(rows * padded)
           for (let r = 0; r < rows; r++) wide.set(values.subarray(r * columns, (r + 1) * columns), r * padded)
           for (const dtype of ['int8', 'int4'] as const) {
-            const ragged = await loaded(dtype, storedValues('F32', [rows, columns], values))
+            const stored = storedValues('F32', [rows, columns], values)
+            const ragged = await loaded(dtype, stored)
+            expect(ragged).toEqual(await referenceLoaded(dtype, stored))
             const whole = await loaded(dtype, storedValues('F32', [rows, padded], wide))
             for (let r = 0; r < rows; r++) {
               const cut = whole.subarray(r * padded, r * padded + columns)
