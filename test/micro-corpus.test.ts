@@ -5,7 +5,14 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { MICRO_CORPUS, type MicroCorpusSizes, writeMicroCorpus } from '../examples/micro/corpus.ts'
+import {
+  MICRO_CONVERSATIONS,
+  MICRO_DOCUMENTS,
+  type MicroConversationSizes,
+  type MicroDocumentSizes,
+  writeMicroConversations,
+  writeMicroDocuments,
+} from '../examples/micro/corpus.ts'
 import { documentKinds, lineWriters } from '../examples/micro/documents.ts'
 import { derivations, writeDocument } from '../examples/recipes/corpus/grammar.ts'
 import { createRandom } from '../src/generate/random.ts'
@@ -52,10 +59,19 @@ describe('the files', () => {
   })
   afterAll(() => rm(directory, { recursive: true, force: true }))
 
-  const sizes: MicroCorpusSizes = {
-    ...MICRO_CORPUS,
-    documents: { prose: 20, code: 20, maths: 20, lessons: 20 },
-    ...{ heldOut: 5, pairs: 3000, secondPairs: 2000, heldOutPairs: 3, testPairs: 10 },
+  const documents: MicroDocumentSizes = {
+    ...{ documents: { prose: 20, code: 20, maths: 20, lessons: 20 }, heldOut: 5 },
+    vocabularyPairs: MICRO_DOCUMENTS.vocabularyPairs,
+  }
+  const conversations: MicroConversationSizes = {
+    courses: Object.fromEntries(
+      Object.entries(MICRO_CONVERSATIONS.courses).map(([file, course]) => [file, { ...course, pairs: 3000 }]),
+    ),
+    ...{ heldOutPairs: 3, testPairs: 10 },
+  }
+  const write = async (folder: string, seed: number): Promise<void> => {
+    await writeMicroDocuments(folder, { seed, sizes: documents })
+    await writeMicroConversations(folder, { seed, sizes: conversations })
   }
   const contents = async (folder: string): Promise<[string, string][]> => {
     const entries = await readdir(folder, { recursive: true, withFileTypes: true })
@@ -67,9 +83,9 @@ describe('the files', () => {
 
   test('are the same from the same seed, and others from another', async () => {
     const [a, b, c] = ['a', 'b', 'c'].map((name) => join(directory, name))
-    await writeMicroCorpus(a!, { seed: 3, sizes })
-    await writeMicroCorpus(b!, { seed: 3, sizes })
-    await writeMicroCorpus(c!, { seed: 4, sizes })
+    await write(a!, 3)
+    await write(b!, 3)
+    await write(c!, 4)
     const [first, second, third] = await Promise.all([contents(a!), contents(b!), contents(c!)])
     expect(second).toEqual(first)
     expect(first.map(([name]) => name)).toEqual(third.map(([name]) => name))
@@ -78,7 +94,7 @@ describe('the files', () => {
 
   test('hold every task in training wordings, and in testing the others', async () => {
     const folder = join(directory, 'd')
-    await writeMicroCorpus(folder, { sizes })
+    await write(folder, 1)
     const read = async (name: string): Promise<Record<string, never>[]> =>
       (await readFile(join(folder, name), 'utf8'))
         .trimEnd()
@@ -86,38 +102,48 @@ describe('the files', () => {
         .map((line) => JSON.parse(line))
     type Conversation = { messages: { role: string; content: string }[] }
     const questions: string[] = []
-    for (const [file, count, weights] of [
-      ['pairs.jsonl', sizes.pairs, sizes.taskWeights],
-      ['second-pairs.jsonl', sizes.secondPairs, sizes.secondTaskWeights],
-    ] as const) {
-      const conversations = (await read(file)) as unknown as Conversation[]
-      const own = conversations.flatMap(({ messages }) =>
+    for (const [file, { pairs, weights, leadIns }] of Object.entries(conversations.courses)) {
+      const trained = (await read(`${file}.jsonl`)) as unknown as Conversation[]
+      const own = trained.flatMap(({ messages }) =>
         messages.filter(({ role }) => role === 'user').map(({ content }) => content),
       )
-      expect(own.length).toBe(count)
-      expect(new Set(conversations.map(({ messages }) => messages.length))).toEqual(new Set([2, 4, 6]))
+      expect(own.length).toBe(pairs)
+      expect(own.some((question) => withoutLeadIn(question) !== question)).toBe(leadIns)
+      expect(new Set(trained.map(({ messages }) => messages.length))).toEqual(new Set([2, 4, 6]))
       const names = own.map((question) => recogniseQuestion(question)!.task.name)
       const sum = Object.values(weights).reduce((total, weight) => total + weight)
       for (const { name } of tasks) {
-        const share = names.filter((other) => other === name).length / count
+        const share = names.filter((other) => other === name).length / pairs
         expect([name, share]).toEqual([name, expect.closeTo((weights[name] ?? 0) / sum, 1)])
         expect(share > 0).toBe(weights[name] !== undefined)
       }
-      questions.push(...own.map(withoutLeadIn))
+      questions.push(...own)
     }
-    expect(Object.keys(sizes.secondTaskWeights).toSorted()).toEqual(tasks.map(({ name }) => name).toSorted())
+    expect(Object.keys(conversations.courses['third-pairs']!.weights).toSorted()).toEqual(
+      tasks.map(({ name }) => name).toSorted(),
+    )
     const asked = (await read('test-pairs.jsonl')) as unknown as { task: string; question: string }[]
     expect(new Set(asked.map(({ task }) => task))).toEqual(new Set(tasks.map(({ name }) => name)))
-    // The words of a held-out wording around its gaps never stand in a question of training.
-    const plain = (text: string): string => text.toLowerCase().replace(/[.?!]$/, '')
+    // The words of a held-out wording around its gaps never stand in a question of training, of whatever task.
+    const plain = (text: string): string =>
+      withoutLeadIn(text)
+        .toLowerCase()
+        .replace(/[.?!]$/, '')
+    const plainQuestions = questions.map(plain)
     for (const task of tasks) {
       for (const wording of wordingsOf(task, true)) {
-        const pieces = plain(wording).split(/\{\w+\}/)
+        const pieces = plain(wording).split(/\{(\w+)\}/)
         const pattern = new RegExp(
-          `^${pieces.map((piece) => piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&')).join('.+')}$`,
+          `^${pieces
+            .map((piece, i) =>
+              i % 2 === 1
+                ? `(?:${task.gaps[piece] ?? '.+'})`.replace(/\(\?<\w+>/g, '(?:')
+                : piece.replace(/[.*+?^${}()|[\]\\]/g, '\\$&'),
+            )
+            .join('')}$`,
+          'i',
         )
-        const own = questions.filter((question) => recogniseQuestion(question)!.task === task)
-        expect(own.filter((question) => pattern.test(plain(question)))).toEqual([])
+        expect([wording, plainQuestions.filter((question) => pattern.test(question))]).toEqual([wording, []])
       }
     }
   })

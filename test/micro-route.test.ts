@@ -114,6 +114,7 @@ describe('marks and card', () => {
     },
     families: Object.fromEntries(families.map((family) => [family, shared(part)])),
     tasks: { addition: shared(part) },
+    drills: { 'addition again': shared(part / 2) },
   })
   const gap: Gap = { tokens: 1000, loss: 0.6, entropy: 0.5 }
   const evaluation: Evaluation = {
@@ -164,7 +165,20 @@ describe('marks and card', () => {
     expect(card).toContain('1,213,568 parameters')
     expect(card).toContain('    1+1=2\n    1+1=2\n')
     expect(card.match(/\*\(wrong\)\*/g)).toHaveLength(1)
+    expect(card).toContain('| addition again | 47.5 %')
     expect(card).not.toMatch(/undefined|NaN/)
+    expect(card).not.toContain('SHA-256')
+  })
+
+  test('a card says what the last course alone went on from', () => {
+    const run: RunFigures = { ...{ steps: 10, tokens: 1000, seconds: 60, parameters: 1213568 }, recipe: 'a' }
+    const card = writeCard(micro, {
+      ...{ documents: {}, conversations: {}, bytesPerToken: 2.3, pretrain: run, courses: [run], evaluation },
+      origin: { recipes: ['micro-sft.yaml', 'micro-sft-2.yaml'], sha256: 'ab12' },
+    })
+    expect(card).toContain('(SHA-256 ab12)')
+    expect(card).toContain('`micro-sft.yaml` and `micro-sft-2.yaml`')
+    expect(card.match(/!\[loss of fine-tuning\]\((.*)\)/)?.[1]).toBe('sft-3.svg')
   })
 })
 

@@ -24,6 +24,8 @@ export interface CardFigures {
   readonly pretrain: RunFigures
   /** Fine-tuning, course by course. */
   readonly courses: readonly RunFigures[]
+  /** Where the last course alone was run: what the others were, and the file in 8 bits that it went on from. */
+  readonly origin?: { readonly recipes: readonly string[]; readonly sha256: string }
   readonly evaluation: Evaluation
 }
 
@@ -105,8 +107,31 @@ function samplesList({ samples }: Evaluation): string {
     .join('')
 }
 
+const taskRows = (tasks: Readonly<Record<string, Share>>): string[][] =>
+  Object.entries(tasks).map(([task, share]) => [task, percent(share)])
+
+/** What is for training only, where there is any. */
+function drillsTable({ tuned }: Evaluation): string {
+  const rows = taskRows(tuned.f32.drills)
+  if (rows.length === 0) return ''
+  return `
+For training only, and in no figure above: more wordings and strange words, so that the tasks above are learned more broadly. Their
+own held-out wordings and words:
+
+${table(['drill', 'right'], rows)}
+`
+}
+
+function originText({ recipes, sha256 }: NonNullable<CardFigures['origin']>): string {
+  return `This last course went on from the model as it was published before it (SHA-256 ${sha256}), after the
+courses of ${recipes.map((name) => `\`${name}\``).join(' and ')}: its 8-bit weights in float32. The base model measured below is that of the
+pre-training above, by the recipe that the published one came from as well. The whole route from random numbers goes on from float32
+everywhere, and so comes to other bits.
+`
+}
+
 export function writeCard(route: Route, figures: CardFigures): string {
-  const { documents, conversations, pretrain, courses, evaluation } = figures
+  const { documents, conversations, pretrain, courses, origin, evaluation } = figures
   const { speed } = evaluation
   const marks = marksOf(route, evaluation)
   const missed = marks.filter(({ met }) => !met)
@@ -144,11 +169,14 @@ ${table(
 ## Training
 
 Pre-training: ${run(pretrain)}. Fine-tuning: ${courses.map(run).join('; then ')}. The time is that of a machine of ${speed.threads} cores, shared with other work.
-The same seed gives the same weights to the bit on the same kind of machine, with any number of threads.
+${origin === undefined ? '' : originText(origin)}The same seed gives the same weights to the bit on the same kind of machine, with any number of threads.
 
 ![loss of pre-training](pretrain.svg)
 
-${route.courses.map((course) => `![loss of fine-tuning](${course}.svg)`).join('\n\n')}
+${route.courses
+  .slice(-courses.length)
+  .map((course) => `![loss of fine-tuning](${course}.svg)`)
+  .join('\n\n')}
 
 <details><summary>Recipes with every default</summary>
 
@@ -159,7 +187,8 @@ ${[pretrain, ...courses].map(({ recipe }) => `\`\`\`yaml\n${recipe.trim()}\n\`\`
 ## Evaluation
 
 On ${route.name === 'micro' ? 'wordings (a fifth of all) and subjects' : 'wordings and combinations'} that training never has; greedy answers; shares with intervals of 95 % confidence (Wilson).
-Losses are in nats per token. Answers to held-out wordings were looked at while it was decided how often each family is trained.
+Losses are in nats per token. Answers to held-out wordings were looked at while it was decided
+what else to train and how often${route.marks.declined === undefined ? '' : ', so the shares are a little better than those of wordings that nobody has looked at'}.
 
 ### Marks${missed.length > 0 ? `: ${missed.length} of ${marks.length} missed` : ', all met'}
 
@@ -177,11 +206,8 @@ ${answersTable(evaluation)}
 
 <details><summary>By task, tuned model in float32</summary>
 
-${table(
-  ['task', 'right'],
-  Object.entries(evaluation.tuned.f32.tasks).map(([task, share]) => [task, percent(share)]),
-)}
-
+${table(['task', 'right'], taskRows(evaluation.tuned.f32.tasks))}
+${drillsTable(evaluation)}
 </details>
 
 ### Precisions

@@ -26,6 +26,8 @@ export interface AnswerFigures {
   readonly right: Share
   readonly families: Readonly<Record<string, Share>>
   readonly tasks: Readonly<Record<string, Share>>
+  /** Right answers of tasks that are for training only; nothing else here counts them. */
+  readonly drills: Readonly<Record<string, Share>>
   /** Questions in scope that were declined. */
   readonly wronglyDeclined: Share
 }
@@ -62,19 +64,14 @@ const PRECISIONS = ['f32', 'bf16', 'int8', 'int4'] as const
 /** The base model does not end its answers, so that asking it takes long: it gets one question in so many. */
 const BASE_SHARE = 8
 
-function figuresOf(answers: readonly Answer[], loss: number, { closedFamilies }: Route): AnswerFigures {
-  const by = (key: 'family' | 'task'): Record<string, Share> => {
-    const names = [...new Set(answers.map((answer) => answer[key]))]
-    return Object.fromEntries(
-      names.map((name) => [
-        name,
-        shareOf(
-          answers.filter((one) => one[key] === name),
-          ({ right }) => right,
-        ),
-      ]),
-    )
-  }
+function sharesBy(key: 'family' | 'task', answers: readonly Answer[]): Record<string, Share> {
+  const names = [...new Set(answers.map((answer) => answer[key]))]
+  const ofName = (name: string): Answer[] => answers.filter((one) => one[key] === name)
+  return Object.fromEntries(names.map((name) => [name, shareOf(ofName(name), ({ right }) => right)]))
+}
+
+function figuresOf(all: readonly Answer[], loss: number, { closedFamilies }: Route): AnswerFigures {
+  const answers = all.filter(({ drill }) => drill !== true)
   const inScope = answers.filter(({ family }) => family !== OUT_OF_SCOPE)
   return {
     loss,
@@ -84,8 +81,12 @@ function figuresOf(answers: readonly Answer[], loss: number, { closedFamilies }:
       answers.filter(({ family }) => closedFamilies.includes(family)),
       ({ right }) => right,
     ),
-    families: by('family'),
-    tasks: by('task'),
+    families: sharesBy('family', answers),
+    tasks: sharesBy('task', answers),
+    drills: sharesBy(
+      'task',
+      all.filter(({ drill }) => drill === true),
+    ),
     wronglyDeclined: shareOf(inScope, ({ declined }) => declined),
   }
 }
@@ -99,8 +100,9 @@ async function loaded<Result>(
   return await work(gemma) // before it is disposed of
 }
 
-/** Every eighth answer of each task, and every wrong one of the first ten of a task. */
-function samplesOf(answers: readonly Answer[]): Evaluation['samples'] {
+/** Of each task that marks count two right answers, and up to two wrong ones. */
+function samplesOf(all: readonly Answer[]): Evaluation['samples'] {
+  const answers = all.filter(({ drill }) => drill !== true)
   const tasks = [...new Set(answers.map(({ task }) => task))]
   return tasks.flatMap((task) => {
     const own = answers.filter((answer) => answer.task === task)
@@ -118,7 +120,7 @@ export async function evaluate(
   say: (text: string) => void,
 ): Promise<Evaluation> {
   const questions = await route.readQuestions(corpus)
-  const some = questions.filter((_, i) => i % BASE_SHARE === 0)
+  const some = questions.filter(({ drill }) => drill !== true).filter((_, i) => i % BASE_SHARE === 0)
   const gaps: Record<string, Gap> = {}
   const baseLoss = {} as Record<'f32' | Precision, number>
   const base = {} as Record<'f32' | Precision, AnswerFigures>
@@ -194,7 +196,10 @@ export async function evaluatePublished(
     const answers = await ask(gemma, questions, route.judge, (done) =>
       say(`${done} of ${questions.length} questions`),
     )
-    const loss = await answerLoss(gemma, questions)
+    const loss = await answerLoss(
+      gemma,
+      questions.filter(({ drill }) => drill !== true),
+    )
     return figuresOf(answers, loss, route)
   })
 }

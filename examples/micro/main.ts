@@ -1,14 +1,16 @@
-// The whole route of a small Gemma: corpus → tokenizer → pre-training → fine-tuning → 8 bits → evaluation → model card.
+// The whole route of a small Gemma: corpus → tokenizer → pre-training → conversations → fine-tuning → 8 bits → evaluation → model card.
 // Stopped, it goes on where it was when it is started again:
 //
 //   npm run micro                  about two hours on two cores; writes models/micro, which ships with the package
 //   npm run nano                   the same in minutes, a quarter of the size; writes runs/nano/model
 //   npm run micro -- --evaluate    only measures what is there, and holds it against the marks
+//   npm run micro -- --from FILE   takes the courses of fine-tuning but the last from a published FILE, in 8 bits
 //
 // Filtering of raw texts has its place before the tokenizer, alignment before the rounding. Exits with 1 when a mark was missed.
 
+import { createHash } from 'node:crypto'
 import { cp, mkdir, readFile, stat, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { formatBytes } from '../../src/cli/style.ts'
 import { createTokenizer, type Tokenizer, trainTokenizer } from '../../src/tokenizer/index.ts'
@@ -26,21 +28,32 @@ import { openStages } from './stages.ts'
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { evaluate: { type: 'boolean', default: false } },
+  options: { evaluate: { type: 'boolean', default: false }, from: { type: 'string' } },
 })
 const [name = 'micro'] = positionals
 if (name !== 'micro' && name !== 'nano') {
   process.stderr.write(`There is no route ${JSON.stringify(name)}; there are micro and nano.\n`)
   process.exit(2)
 }
-process.exit((await walk(routes[name], values.evaluate)) ? 0 : 1)
+process.exit((await walk(routes[name], values)) ? 0 : 1)
 
-/** All stages, or the last two; says whether every mark was met. */
-async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
+interface Way {
+  /** Only measures. */
+  readonly evaluate: boolean
+  /** A published model that has all courses but the last behind it. */
+  readonly from?: string | undefined
+}
+
+/** All stages, or only the measuring; says whether every mark was met. */
+async function walk(route: Route, { evaluate: onlyEvaluate, from }: Way): Promise<boolean> {
   const directory = join('runs', route.name)
   const corpus = join(directory, 'corpus')
   const say = createTeller()
-  const names = ['corpus', 'tokenizer', 'pretrain', ...route.courses, 'int8', 'evaluation', 'card']
+  const { later } = route
+  const names = [
+    ...['corpus', 'tokenizer', 'pretrain', ...(later === undefined ? [] : ['conversations'])],
+    ...[...(from === undefined ? route.courses : route.courses.slice(-2)), 'int8', 'evaluation', 'card'],
+  ]
   const stages = await openStages(directory, (stage, skipped) => {
     say.line(`${names.indexOf(stage) + 1} of ${names.length}: ${stage}${skipped ? ', there already' : ''}`)
   })
@@ -50,6 +63,7 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
   const models = { base, tuned, published }
   if (onlyEvaluate) {
     await route.writeCorpus(corpus)
+    await later?.write(corpus)
     const found = await stat(published).catch(() => undefined)
     if (found !== undefined) {
       return report(
@@ -72,8 +86,20 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
   const learn = async (stage: string, recipe: string): Promise<RunFigures> =>
     stages.run(stage, await readFile(recipe, 'utf8'), (restart) => trainStage(recipe, restart))
   const pretrain = await learn('pretrain', route.recipes.pretrain)
+  if (later !== undefined) await stages.run('conversations', later.corpus, () => later.write(corpus))
   const courses: RunFigures[] = []
-  for (const [i, course] of route.courses.entries()) courses.push(await learn(course, route.recipes.sft[i]!))
+  let origin: CardFigures['origin']
+  for (const [i, course] of route.courses.entries()) {
+    if (from === undefined || i === route.courses.length - 1) {
+      courses.push(await learn(course, route.recipes.sft[i]!))
+    } else if (i === route.courses.length - 2) {
+      const sha256 = createHash('sha256')
+        .update(await readFile(from))
+        .digest('hex')
+      origin = { recipes: route.recipes.sft.slice(0, -1).map((path) => basename(path)), sha256 }
+      await stages.run(course, origin, () => widen(from, join(directory, course, 'model')))
+    }
+  }
   const { bytes } = await stages.run('int8', {}, () => round(models.tuned, published))
   say.line(`  ${published}: ${formatBytes(bytes)}`)
   const evaluation = await stages.run('evaluation', route.closedFamilies, async () => {
@@ -82,7 +108,10 @@ async function walk(route: Route, onlyEvaluate: boolean): Promise<boolean> {
     return found
   })
   await stages.run('card', {}, () =>
-    publish(route, directory, { bytesPerToken, pretrain, courses, evaluation }),
+    publish(route, directory, {
+      ...{ bytesPerToken, pretrain, courses, evaluation },
+      ...(origin && { origin }),
+    }),
   )
   say.line(`${route.model}: the model, its tokenizer and its card`)
   return report(marksOf(route, evaluation))
@@ -173,6 +202,16 @@ async function countParameters(model: string): Promise<number> {
   return sizes.reduce((sum, size) => sum + size)
 }
 
+/** Weights in float32 again, for training to go on with; what rounding took is gone. */
+async function widen(file: string, model: string): Promise<void> {
+  const checkpoint = await openCheckpoint(file)
+  try {
+    await convertCheckpoint(checkpoint, model, { dtype: 'f32', format: 'safetensors' })
+  } finally {
+    await checkpoint.close()
+  }
+}
+
 /** The published form: one file with 8-bit weights and the tokenizer. */
 async function round(model: string, file: string): Promise<{ bytes: number }> {
   const checkpoint = await openCheckpoint(model)
@@ -247,7 +286,7 @@ async function publish(
   await cp(tokenizerFile, join(route.model, 'tokenizer.model'))
   await writeFile(join(route.model, 'README.md'), card)
   const { entropy } = overall(Object.values(measured.evaluation.gaps))
-  for (const run of ['pretrain', ...route.courses]) {
+  for (const run of ['pretrain', ...route.courses.slice(-measured.courses.length)]) {
     const picture = await draw(
       join(directory, run),
       `Loss: ${run}, nats per token`,

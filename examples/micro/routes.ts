@@ -7,9 +7,14 @@ import { fileURLToPath } from 'node:url'
 import { faultOf, recogniseQuestion } from '../../src/micro/check.ts'
 import { DECLINE } from '../../src/micro/declining.ts'
 import type { Pair } from '../../src/micro/pairs.ts'
-import { closedFamilies } from '../../src/micro/tasks.ts'
+import { closedFamilies, drills } from '../../src/micro/tasks.ts'
 import { flavours, NANO_CORPUS, writeNanoCorpus } from '../recipes/corpus/nano-corpus.ts'
-import { MICRO_CORPUS, writeMicroCorpus } from './corpus.ts'
+import {
+  MICRO_CONVERSATIONS,
+  MICRO_DOCUMENTS,
+  writeMicroConversations,
+  writeMicroDocuments,
+} from './corpus.ts'
 import { documentKinds } from './documents.ts'
 
 export interface Question {
@@ -18,6 +23,8 @@ export interface Question {
   readonly question: string
   /** A right answer. */
   readonly answer: string
+  /** Of a task that is for training: measured, but not held against the marks. */
+  readonly drill?: boolean
 }
 
 export interface Judgement {
@@ -52,6 +59,11 @@ export interface Route {
   /** What the corpus is made from, besides the generators' code: another one is another corpus. */
   readonly corpus: object
   readonly writeCorpus: (directory: string) => Promise<void>
+  /** Where conversations are not part of that: what is learned after pre-training, so that others need no other pre-training. */
+  readonly later?: {
+    readonly corpus: object
+    readonly write: (directory: string) => Promise<void>
+  }
   /** Kinds of documents; each is a file of this name. */
   readonly kinds: readonly string[]
   /** Documents that are not trained on, by what they are. */
@@ -92,21 +104,31 @@ const precisions: Marks['precisions'] = {
 const micro: Route = {
   name: 'micro',
   seed: 1,
-  corpus: MICRO_CORPUS,
-  writeCorpus: (directory) => writeMicroCorpus(directory, { seed: micro.seed }),
+  corpus: MICRO_DOCUMENTS,
+  writeCorpus: (directory) => writeMicroDocuments(directory, { seed: micro.seed }),
+  later: {
+    corpus: MICRO_CONVERSATIONS,
+    write: (directory) => writeMicroConversations(directory, { seed: micro.seed }),
+  },
   kinds: Object.keys(documentKinds),
   heldOut: heldOutFiles(Object.keys(documentKinds)),
-  conversations: ['pairs.jsonl', 'second-pairs.jsonl'],
+  conversations: Object.keys(MICRO_CONVERSATIONS.courses).map((name) => `${name}.jsonl`),
   vocabulary: [
     ...Object.keys(documentKinds).map((kind) => ({ file: `${kind}.jsonl`, most: 8_000 })),
     { file: 'vocabulary.jsonl', most: 40_000 },
   ],
   vocabSize: 2048,
-  recipes: { pretrain: recipe('micro-pretrain'), sft: [recipe('micro-sft'), recipe('micro-sft-2')] },
-  courses: ['sft', 'sft-2'],
+  recipes: {
+    pretrain: recipe('micro-pretrain'),
+    sft: ['micro-sft', 'micro-sft-2', 'micro-sft-3'].map(recipe),
+  },
+  courses: ['sft', 'sft-2', 'sft-3'],
   async readQuestions(corpus) {
     const pairs = await readRecords<Pair>(join(corpus, 'test-pairs.jsonl'))
-    return pairs.map((pair) => ({ ...pair, family: recogniseQuestion(pair.question)!.task.family }))
+    return pairs.map((pair) => {
+      const { task } = recogniseQuestion(pair.question)!
+      return { ...pair, family: task.family, drill: drills.includes(task) }
+    })
   },
   judge({ question }, said) {
     const recognised = recogniseQuestion(question)!
