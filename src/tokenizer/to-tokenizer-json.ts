@@ -52,8 +52,19 @@ export function toTokenizerJson(vocabulary: Vocabulary): Record<string, unknown>
   }
 }
 
-function addedTokens(vocabulary: Vocabulary): Record<string, unknown>[] {
-  const added: Record<string, unknown>[] = []
+/** A piece that is matched whole, before merges. */
+export interface AddedToken {
+  readonly id: number
+  readonly content: string
+  readonly single_word: boolean
+  readonly lstrip: boolean
+  readonly rstrip: boolean
+  readonly normalized: boolean
+  readonly special: boolean
+}
+
+export function addedTokens(vocabulary: Vocabulary): AddedToken[] {
+  const added: AddedToken[] = []
   for (let id = 0; id < vocabulary.pieces.length; id++) {
     const type = vocabulary.types[id]
     if (type !== PIECE_TYPE.control && type !== PIECE_TYPE.unknown && type !== PIECE_TYPE.userDefined)

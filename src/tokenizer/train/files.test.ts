@@ -15,6 +15,7 @@ import {
 } from '../index.ts'
 import { createReferenceEncode } from '../testing/reference-encode.ts'
 import { arbitraryText } from '../testing/texts.ts'
+import type { AddedToken } from '../to-tokenizer-json.ts'
 import { testDocuments } from './testing/documents.ts'
 import type { TrainedTokenizer, TrainedTokenizerFiles } from './train-tokenizer.ts'
 import { checkTokenizerTarget, writeTokenizer } from './write-tokenizer.node.ts'
@@ -95,6 +96,25 @@ describe('files', () => {
         { numRuns: 300 },
       )
     }
+  })
+
+  test('the configuration repeats what is matched whole, which is all that transformers 5 takes for it', () => {
+    for (const { files } of trained) {
+      const { added_tokens: added } = JSON.parse(files.tokenizerJson) as { added_tokens: AddedToken[] }
+      const { added_tokens_decoder: told } = JSON.parse(files.tokenizerConfigJson)
+      const turns = ['<start_of_turn>', '<end_of_turn>']
+      const expected = added.map(({ id, ...token }) => [
+        String(id),
+        turns.includes(token.content) ? { ...token, special: true } : token,
+      ])
+      expect(told).toEqual(Object.fromEntries(expected))
+      expect(added.map(({ content }) => content)).toEqual(expect.arrayContaining(turns))
+    }
+    const { added_tokens: all } = JSON.parse(trained[1]!.files.tokenizerJson) as {
+      added_tokens: AddedToken[]
+    }
+    const contents = all.map(({ content }) => content)
+    expect(contents).toEqual(expect.arrayContaining(['\u2581\u2581', '\n\n']))
   })
 
   test('chat works as with Gemma’s own', () => {
