@@ -8,7 +8,9 @@ import type { TrainingRows } from '../src/data/training-rows.ts'
 import { Gemma } from '../src/index.ts'
 import { parseConfig } from '../src/model/config.ts'
 import { createTrainingModel } from '../src/train/create-training-model.ts'
+import { runLoop } from '../src/train/loop.ts'
 import { lossAndGradients } from '../src/train/loss-and-gradients.ts'
+import { resolveRecipe } from '../src/train/recipe-defaults.ts'
 import type { TrainingModel, TrainingModelOptions } from '../src/train/training-model.ts'
 import { openCheckpoint } from '../src/weights/open.node.ts'
 import { expectedOf, gradientsOf, MODELS, modelPath } from './goldens.ts'
@@ -194,6 +196,47 @@ describe('gemma1-mqa', () => {
       expect(Math.abs(loss - adamw!.losses[i]!), `after step ${i}`).toBeLessThan(1e-5)
     })
     await model.dispose()
+  })
+
+  test('a batch of eight runs of one document learns as one run of all eight does', async () => {
+    // Lengths differ, so that a mean of the runs' means would be another loss.
+    const documents = [3, 11, 5, 9, 2, 12, 7, 4].map((length, i) => ids.slice(i, i + length))
+    const recipe = {
+      ...resolveRecipe({
+        stage: 'sft',
+        output: 'nowhere',
+        model: { from: 'nothing' },
+        data: { sources: [{ files: 'none' }] },
+        batch: { documents: 8 },
+        steps: 5,
+        learningRate: 1e-3,
+        schedule: { warmup: 0 },
+      }),
+    }
+    const learn = async (runs: readonly TrainingRows[]): Promise<readonly (number | undefined)[]> => {
+      const model = await trainingModel('gemma1-mqa', { optimizer })
+      const figures: (number | undefined)[] = []
+      let given = 0
+      await runLoop({
+        ...{ model, recipe, steps: 5 },
+        from: { step: 0, tokens: 0, seconds: 0, loss: Number.NaN, position: undefined },
+        data: { next: async () => runs[given++ % runs.length], position: () => given },
+        onStep: ({ loss, gradientNorm, tokens }) => void figures.push(loss, gradientNorm, tokens),
+        onEvaluation: () => expect.unreachable(),
+        keepFailed: () => expect.unreachable(),
+        onNote: expect.unreachable,
+        save: async () => {},
+      })
+      await model.dispose()
+      return figures
+    }
+    const apart = await learn(documents.map((document) => rowsOf(document)))
+    const together = await learn([rowsOf(...documents)])
+    expect(apart).toHaveLength(15)
+    apart.forEach((value, i) => {
+      expect(Math.abs(value! - together[i]!) / together[i]!).toBeLessThan(1e-5)
+    })
+    expect(apart[12]).toBeLessThan(apart[0]! - 0.5)
   })
 
   test('the norm of the gradient is that of its parts', async () => {

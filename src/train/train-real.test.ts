@@ -146,6 +146,32 @@ describe.skipIf(missing !== undefined)('a new model on WebGPU', () => {
   })
 })
 
+test.each([
+  ['all weights', (output: string): Recipe => ({ ...pretrain(output), steps: 8 })],
+  [
+    'adapters with dropout',
+    (output: string): Recipe => ({ ...adapters(output), epochs: undefined, steps: 8 }),
+  ],
+])('%s: 1, 2 and 4 threads give the same losses and weights', async (name, recipe) => {
+  const runs: { losses: number[]; weights: Buffer }[] = []
+  for (const threads of [1, 2, 4]) {
+    const losses: number[] = []
+    const result = await train(
+      { ...recipe(`${name} ${threads}`), threads },
+      {
+        onProgress(event) {
+          if (event.kind === 'step') losses.push(event.record.loss)
+        },
+      },
+    )
+    const { model, adapter } = result
+    const file = adapter === undefined ? 'model.safetensors' : 'adapter_model.safetensors'
+    runs.push({ losses, weights: await readFile(join((model ?? adapter)!, file)) })
+  }
+  expect(runs[0]!.losses).toHaveLength(8)
+  for (const run of runs) expect(run).toEqual(runs[0])
+})
+
 describe('adapters of a published model', () => {
   test('learn, resume to the bit, and are read where they are used', async () => {
     const whole = await train(adapters('adapter'))
