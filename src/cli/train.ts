@@ -133,6 +133,8 @@ function peopleTeller(line: TrainingLine, quiet: boolean): (event: TrainEvent) =
     return progress!
   }
   return (event) => {
+    // However quiet it shall be: people hear of what is not as they may think.
+    if (quiet && event.kind === 'note' && event.warning) return note(event.text)
     if (event.kind === 'download' || event.kind === 'load') {
       barFor(event.kind).update(event.bytes, event.totalBytes)
       return
@@ -192,11 +194,14 @@ async function tryOut(path: string, flags: Flags, { signal }: Interrupts): Promi
   const { dryRun } = await import('../train/prepare.node.ts')
   const progress = createProgress('Downloading', { unit: 'bytes', quiet: flags.quiet })
   const onDownload = (bytes: number, total: number): void => progress.update(bytes, total)
-  const { recipe, text, steps, plan } = await dryRun(path, { set: flags.set, signal, onDownload }).finally(
-    () => progress.end(),
-  )
-  if (flags.json) return printJson({ recipe, steps, plan })
+  const { recipe, text, steps, plan, leftOut } = await dryRun(path, {
+    set: flags.set,
+    signal,
+    onDownload,
+  }).finally(() => progress.end())
+  if (flags.json) return printJson({ recipe, steps, plan, leftOut })
   await print(`${text}\n${planLines(plan, steps).join('\n')}\n${batchLine(recipe)}\n`)
+  if (leftOut !== undefined) note(leftOut)
 }
 
 function batchLine({ batch, contextLength }: ResolvedRecipe): string {
@@ -219,8 +224,8 @@ async function showBatch(path: string, flags: Flags, { signal }: Interrupts): Pr
   const { renderRows } = await import('../data/render-rows.ts')
   const progress = createProgress('Downloading', { unit: 'bytes', quiet: flags.quiet })
   const onDownload = (bytes: number, total: number): void => progress.update(bytes, total)
-  const { batch, source } = await firstBatch(path, { set: flags.set, signal, onDownload }).finally(() =>
-    progress.end(),
+  const { batch, source, leftOut } = await firstBatch(path, { set: flags.set, signal, onDownload }).finally(
+    () => progress.end(),
   )
   try {
     if (batch === undefined) throw new GemmaError('data', 'The sources hold nothing to train on.')
@@ -240,6 +245,7 @@ async function showBatch(path: string, flags: Flags, { signal }: Interrupts): Pr
           `${renderRows(run, source.tokenizer, { color: styleFor(process.stdout).enabled, width })}\n`,
         )
     }
+    if (leftOut !== undefined) note(leftOut)
     const { runs, tokens, documents, targets } = batch
     const shown = Math.min(wanted, runs.length)
     if (!flags.quiet && !flags.json) {

@@ -6,12 +6,12 @@ import { GemmaError, throwIfAborted } from '../error.ts'
 import { type DataFile, readRecords } from './data-files.node.ts'
 import { type Document, fitDocument } from './document.ts'
 import type { FileRecord, FileRecords } from './file-record.ts'
-import { type BadLimits, countBad, countDocument, describeReasons } from './read-counts.ts'
+import { type BadLimits, countBad, countDocument, describeReasons, printable } from './read-counts.ts'
 import type { ColumnNames } from './record-columns.ts'
 import type { RecordToDocument } from './record-document.ts'
 import { isRefusal } from './refusal.ts'
 import { createGenerator, shuffle } from './shuffle.ts'
-import type { ReadCounts, RecordKind, SourceState, TooLong } from './training-data.ts'
+import type { ReadCounts, RecordKind, SourceState, TooLong, TrainingDataOptions } from './training-data.ts'
 
 export interface DocumentSourceOptions {
   readonly name: string
@@ -29,6 +29,7 @@ export interface DocumentSourceOptions {
   /** Records of a block. */
   readonly window: number
   readonly seed: number
+  readonly onLeftOut?: TrainingDataOptions['onLeftOut']
   readonly signal?: AbortSignal
 }
 
@@ -208,7 +209,7 @@ async function nextRecord(open: OpenFile): Promise<FileRecord | undefined> {
 
 /** The documents of a record; the counts with it, where it is counted. */
 function makeDocuments(
-  { name, toDocument, longest, tooLong, limits }: DocumentSourceOptions,
+  { name, toDocument, longest, tooLong, limits, onLeftOut }: DocumentSourceOptions,
   path: string,
   { content, line }: FileRecord,
   counts: ReadCounts | undefined,
@@ -216,6 +217,7 @@ function makeDocuments(
   const place = `${path}:${line}`
   const made = content.fault ?? toDocument(content.value, place)
   if (isRefusal(made)) {
+    if (counts) onLeftOut?.({ source: name, place, reason: made.reason, detail: printable(made.detail) })
     return { documents: [], counts: counts && countBad(counts, made, place, name, limits) }
   }
   if (tooLong === 'error' && made.tokens.length > longest) {
@@ -226,6 +228,10 @@ function makeDocuments(
     )
   }
   const fitted = fitDocument(made, longest, tooLong === 'error' ? 'drop' : tooLong)
+  if (counts && fitted.done === 'dropped') {
+    const detail = `${made.tokens.length} tokens; a run takes ${longest}`
+    onLeftOut?.({ source: name, place, reason: 'longer than the context', detail })
+  }
   return { documents: fitted.documents, counts: counts && countDocument(counts, fitted) }
 }
 

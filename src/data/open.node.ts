@@ -216,7 +216,7 @@ function renderedSample(tokenizer: Tokenizer): string {
 function documentSource(
   { source, files, kind, columns, tooLong }: OpenedSource,
   { endOfText, seed, shuffleWindow, order, rows, contextLength }: DataSettings,
-  { tokenizer, maxBadRecords = 100, maxBadShare = 0.1, signal }: TrainingDataOptions,
+  { tokenizer, maxBadRecords = 100, maxBadShare = 0.1, onLeftOut, signal }: TrainingDataOptions,
   from: SourceState,
 ): DocumentSource {
   const sequential = order === 'sequential'
@@ -234,6 +234,7 @@ function documentSource(
       shuffled: !sequential && shuffleWindow > 1,
       window: sequential ? SEQUENTIAL_WINDOW : shuffleWindow,
       seed,
+      onLeftOut,
       signal,
     },
     from,

@@ -93,6 +93,6 @@ export function addCounts(a: ReadCounts, b: ReadCounts): ReadCounts {
 }
 
 /** Data may hold what moves a terminal's cursor. */
-function printable(text: string): string {
+export function printable(text: string): string {
   return text.replaceAll(/\p{Cc}+/gu, ' ').slice(0, 300)
 }

@@ -84,6 +84,8 @@ export interface TrainingDataOptions {
   readonly maxBadRecords?: number
   /** The same as a share of the records, looked at from the hundredth record on. Default 0.1. */
   readonly maxBadShare?: number
+  /** Hears of every record that is left out, in the first pass. After a resume some may be told again. */
+  readonly onLeftOut?: (record: LeftOutRecord) => void
   /** What position() gave: goes on with exactly the rows that would have come. */
   readonly position?: DataPosition
   readonly signal?: AbortSignal
@@ -112,6 +114,16 @@ export type BadReason =
   | 'turn markers'
   | 'template'
   | 'nothing to learn'
+
+/** A record that nothing is learned from. */
+export interface LeftOutRecord {
+  readonly source: string
+  /** `file:line` */
+  readonly place: string
+  readonly reason: BadReason | 'longer than the context'
+  /** What was wrong, for people; nothing in it moves a terminal's cursor. */
+  readonly detail: string
+}
 
 /** About the records of a source (or of all), as far as they were read. Only the first pass counts. */
 export interface ReadCounts {

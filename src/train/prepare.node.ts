@@ -7,7 +7,7 @@ import { dirname, resolve } from 'node:path'
 import { largestBindingOf } from '../backends/webgpu/device.ts'
 import { openGpu } from '../backends/webgpu/open.node.ts'
 import { openTrainingData, readAll } from '../data/open.node.ts'
-import type { DataPosition, TrainingData, TrainingDataOptions } from '../data/training-data.ts'
+import type { DataPosition, LeftOutRecord, TrainingData, TrainingDataOptions } from '../data/training-data.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
 import { type ChosenDevice, chooseDevice } from '../generate/choose-device.ts'
@@ -17,6 +17,7 @@ import { loraSpecs } from '../model/lora.ts'
 import { parameterCounts, parameterSpecs } from '../model/parameters.ts'
 import { type Batch, collectBatch } from './batch.ts'
 import { createTrainingModel } from './create-training-model.ts'
+import { createLeftOutTally } from './left-out.ts'
 import { type ModelSource, openModelSource } from './model-source.node.ts'
 import type { Recipe, ResolvedRecipe } from './recipe.ts'
 import { resolveRecipe } from './recipe-defaults.ts'
@@ -145,16 +146,22 @@ async function freeBytes(directory: string): Promise<number | undefined> {
   }
 }
 
+/** What reading documents takes. */
+export interface ReadOptions {
+  readonly signal?: AbortSignal
+  readonly onLeftOut?: (record: LeftOutRecord) => void
+}
+
 function dataOptions(
   recipe: ResolvedRecipe,
   { tokenizer }: ModelSource,
-  signal: AbortSignal | undefined,
+  { signal, onLeftOut }: ReadOptions,
 ): Omit<TrainingDataOptions, 'sources'> {
-  const { packing, tooLong, shuffleWindow, endOfText, maxBadRecords } = recipe.data
+  const { packing, tooLong, shuffleWindow, endOfText, maxBadRecords, maxBadShare } = recipe.data
   const { batch, contextLength, seed } = recipe
   return {
-    ...{ tokenizer, packing, tooLong, shuffleWindow, endOfText, maxBadRecords, contextLength, seed, signal },
-    rows: batch.rowsPerRun,
+    ...{ tokenizer, packing, tooLong, shuffleWindow, endOfText, contextLength, seed, signal },
+    ...{ maxBadRecords, maxBadShare, onLeftOut, rows: batch.rowsPerRun },
   }
 }
 
@@ -162,17 +169,17 @@ function dataOptions(
 export function openRunData(
   recipe: ResolvedRecipe,
   source: ModelSource,
-  { position, signal }: { readonly position?: DataPosition; readonly signal?: AbortSignal } = {},
+  { position, ...options }: ReadOptions & { readonly position?: DataPosition } = {},
 ): Promise<TrainingData> {
   const { sources, stages } = recipe.data
-  return openTrainingData({ ...dataOptions(recipe, source, signal), sources, stages, position })
+  return openTrainingData({ ...dataOptions(recipe, source, options), sources, stages, position })
 }
 
 /** The rows that the loss is measured on, by source, at most evaluateTokens of all. */
 export async function readHeldOut(
   recipe: ResolvedRecipe,
   source: ModelSource,
-  signal?: AbortSignal,
+  options: ReadOptions = {},
 ): Promise<ReadonlyMap<string, readonly TrainingRows[]>> {
   const { heldOut = [], evaluateTokens = 0 } = recipe.data
   const runs = new Map<string, TrainingRows[]>()
@@ -181,7 +188,7 @@ export async function readHeldOut(
     const taken = [...runs.values()].flat().reduce((sum, { tokens }) => sum + tokens.length, 0)
     let room = Math.floor((evaluateTokens - taken) / (heldOut.length - i))
     const rows: TrainingRows[] = []
-    for await (const run of readAll({ ...dataOptions(recipe, source, signal), source: one })) {
+    for await (const run of readAll({ ...dataOptions(recipe, source, options), source: one })) {
       if (run.tokens.length > room && rows.length > 0) break
       rows.push(run)
       room -= run.tokens.length
@@ -198,13 +205,13 @@ export async function readHeldOut(
 export async function countSteps(
   recipe: ResolvedRecipe,
   source: ModelSource,
-  signal?: AbortSignal,
+  options: ReadOptions = {},
 ): Promise<number> {
   const { steps, tokens, batch } = recipe
   const count =
     steps ??
     (tokens === undefined
-      ? await countBatches(recipe, source, signal)
+      ? await countBatches(recipe, source, options)
       : Math.ceil(tokens / batch.tokensPerBatch!))
   checkSchedule(recipe.schedule, count)
   return count
@@ -213,9 +220,9 @@ export async function countSteps(
 async function countBatches(
   recipe: ResolvedRecipe,
   source: ModelSource,
-  signal: AbortSignal | undefined,
+  options: ReadOptions,
 ): Promise<number> {
-  const data = await openRunData(recipe, source, { signal })
+  const data = await openRunData(recipe, source, options)
   try {
     let count = 0
     while ((await collectBatch(() => data.next(0), recipe.batch)) !== undefined) count++
@@ -228,6 +235,8 @@ async function countBatches(
 export interface DryRun extends LoadedRecipe {
   readonly steps: number
   readonly plan: TrainingPlan
+  /** What was read and left out, in a sentence: with epochs all of the data are read, else only those held out. */
+  readonly leftOut: string | undefined
 }
 
 /** Everything before the first step but loading the weights, for people who want to know before they begin. */
@@ -240,12 +249,14 @@ export async function dryRun(
   const { recipe } = loaded
   const source = await openModelSource(recipe, { signal, onDownload })
   try {
-    const steps = await countSteps(recipe, source, signal)
+    const tally = createLeftOutTally()
+    const options = { signal, onLeftOut: tally.add }
+    const steps = await countSteps(recipe, source, options)
     const plan = await planRun(recipe, source, parts, await chooseDevice(recipe.device, parts.openGpu))
     const data = await openRunData(recipe, source, { signal }) // says what is wrong with the files
     await data.close()
-    await readHeldOut(recipe, source, signal)
-    return { ...loaded, steps, plan }
+    await readHeldOut(recipe, source, options)
+    return { ...loaded, steps, plan, leftOut: tally.describe() }
   } finally {
     await source.close()
   }
@@ -262,6 +273,8 @@ export interface FirstBatch {
   readonly recipe: ResolvedRecipe
   readonly source: ModelSource
   readonly batch: Batch | undefined
+  /** What was left out of the documents that were read for it, in a sentence. */
+  readonly leftOut: string | undefined
 }
 
 /** The batch of the first step, for people to look at before they train; the source must be closed. */
@@ -272,9 +285,11 @@ export async function firstBatch(
   const { recipe } = await loadRecipe(input, set)
   const source = await openModelSource(recipe, { signal, onDownload })
   try {
-    const data = await openRunData(recipe, source, { signal })
+    const tally = createLeftOutTally()
+    const data = await openRunData(recipe, source, { signal, onLeftOut: tally.add })
     try {
-      return { recipe, source, batch: await collectBatch(() => data.next(0), recipe.batch) }
+      const batch = await collectBatch(() => data.next(0), recipe.batch)
+      return { recipe, source, batch, leftOut: tally.describe() }
     } finally {
       await data.close()
     }

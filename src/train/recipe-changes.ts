@@ -20,6 +20,7 @@ const FREE = [
   'data.evaluateEvery',
   'data.evaluateTokens',
   'data.maxBadRecords',
+  'data.maxBadShare',
 ]
 
 /** The keys whose values differ: 'optimizer.beta2'. */

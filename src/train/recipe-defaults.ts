@@ -102,6 +102,7 @@ function fillData({ data, epochs }: Recipe): ResolvedData {
     shuffleWindow: data.shuffleWindow ?? 10_000,
     endOfText: data.endOfText ?? true,
     maxBadRecords: data.maxBadRecords ?? 100,
+    maxBadShare: data.maxBadShare ?? 0.1,
     heldOut: heldOut?.map((source, i) => {
       const { weight: _, ...filled } = fillSource(source, i)
       return filled

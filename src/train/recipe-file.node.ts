@@ -23,7 +23,7 @@ const LARGEST = 1_000_000
 
 /**
  * Reads, checks and fills the recipe in a YAML (or JSON) file. `set` holds changes such as 'batch.rowsPerRun=512' or
- * 'data.sources.0.files=[a.jsonl]', whose values are YAML too. Throws GemmaError 'recipe' naming file and line, 'usage' for a
+ * 'data.sources.0.files=[a.jsonl]', whose values are YAML too; without a value a key is taken away. Throws GemmaError 'recipe' naming file and line, 'usage' for a
  * change that cannot be made, 'file'.
  */
 export async function readRecipe(path: string, set: readonly string[] = []): Promise<ReadRecipe> {
@@ -96,7 +96,9 @@ function applyChange(document: Document, change: string): Path {
     path.push(isSeq(parent) && /^\d+$/.test(key) ? Number(key) : key)
   }
   try {
-    document.setIn(path, document.createNode(parsed.toJS()))
+    const value: unknown = parsed.toJS()
+    if (value === null) document.deleteIn(path)
+    else document.setIn(path, document.createNode(value))
   } catch (cause) {
     const message = `--set ${change}: ${path.slice(0, -1).join('.')} holds no keys that could be set.`
     throw new GemmaError('usage', message, '', { cause })

@@ -96,6 +96,7 @@ const data = group({
   shuffleWindow: whole(1, 10_000_000).optional(),
   endOfText: truth.optional(),
   maxBadRecords: whole(0).optional(),
+  maxBadShare: between(0, 1).optional(),
   heldOut: sources.optional(),
   evaluateEvery: whole(1).optional(),
   evaluateTokens: whole(1).optional(),

@@ -263,6 +263,7 @@ describe('defaults', () => {
         shuffleWindow: 10_000,
         endOfText: true,
         maxBadRecords: 100,
+        maxBadShare: 0.1,
       },
       batch: { tokensPerBatch: 8192, rowsPerRun: 2048 },
       contextLength: 256,
@@ -344,6 +345,11 @@ describe('values set from outside', () => {
     expect(recipe.batch.tokensPerBatch).toBe(4096)
     expect(recipe.data.sources[1]!.files).toEqual(['a.txt'])
     expect(recipe.schedule.name).toBe('linear')
+  })
+
+  test('take a key away', async () => {
+    const { recipe } = await read(pretrain, ['steps=', 'tokens=1e6', 'schedule='])
+    expect([recipe.steps, recipe.tokens]).toEqual([undefined, 1_000_000])
   })
 
   test.each([

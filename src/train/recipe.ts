@@ -77,6 +77,8 @@ export interface RecipeData {
   readonly endOfText?: boolean
   /** Broken records of a source that are left out before training stops. Default 100. */
   readonly maxBadRecords?: number
+  /** The same as a share of the records, looked at from the hundredth on. Default 0.1. */
+  readonly maxBadShare?: number
   /** What the loss is measured on and nothing is learned from. */
   readonly heldOut?: readonly RecipeSource[]
   /** Steps between two looks at the held-out documents. Default 100. */
@@ -209,6 +211,7 @@ export interface ResolvedData extends Omit<RecipeData, 'sources' | 'heldOut'> {
   readonly shuffleWindow: number
   readonly endOfText: boolean
   readonly maxBadRecords: number
+  readonly maxBadShare: number
   /** With its last two companions, or none of the three. */
   readonly heldOut?: readonly DataSource[]
 }

@@ -34,8 +34,8 @@ export type TrainEvent =
   | { readonly kind: 'step'; readonly steps: number; readonly record: StepRecord }
   | { readonly kind: 'evaluation'; readonly record: EvaluationRecord }
   | { readonly kind: 'checkpoint'; readonly step: number; readonly path: string }
-  /** For people: a fallback, a warning, what is being waited for. */
-  | { readonly kind: 'note'; readonly text: string }
+  /** For people: a fallback, what is being waited for; `warning` where something is not as they may think. */
+  | { readonly kind: 'note'; readonly text: string; readonly warning?: boolean }
 
 export interface TrainResult {
   /** The run directory. */

@@ -4,7 +4,7 @@
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openDevice } from '../backends/webgpu/device.ts'
-import type { DataPosition } from '../data/training-data.ts'
+import type { DataPosition, LeftOutRecord } from '../data/training-data.ts'
 import type { TrainingRows } from '../data/training-rows.ts'
 import { GemmaError } from '../error.ts'
 import { type ChosenDevice, chooseDevice } from '../generate/choose-device.ts'
@@ -23,6 +23,8 @@ import { describeCounts } from './describe-counts.ts'
 import { writeFailed } from './failed-batch.node.ts'
 import { alreadyFinished, markFinished, resultOf, unmarkFinished, writeFinished } from './finish.node.ts'
 import { evaluateHeldOut } from './held-out.ts'
+import { type LeftOutFile, openLeftOut } from './left-out.node.ts'
+import { createLeftOutTally } from './left-out.ts'
 import { type RunState, runLoop } from './loop.ts'
 import { openMetrics } from './metrics.node.ts'
 import type { MetricsWriter } from './metrics.ts'
@@ -122,7 +124,9 @@ async function forget(recipe: ResolvedRecipe): Promise<void> {
 
 /** The newest sound checkpoint, if it belongs to this recipe. */
 async function findRun(recipe: ResolvedRecipe, tell: Session['tell']): Promise<Session['found']> {
-  const found = await findCheckpoint(checkpointsOf(recipe), (text) => tell({ kind: 'note', text }))
+  const found = await findCheckpoint(checkpointsOf(recipe), (text) =>
+    tell({ kind: 'note', text, warning: true }),
+  )
   if (found === undefined) return undefined
   const state = found.state as SavedRun
   const changed = checkChanges(state.recipe, recipe)
@@ -140,7 +144,7 @@ function sayIfRounded(
 ): void {
   if (lora !== undefined || ['F32', 'F16', 'BF16'].includes(encoding)) return
   const text = `${model.from} is stored in ${encoding}: training goes on from its rounded values. The original would be better.`
-  tell({ kind: 'note', text })
+  tell({ kind: 'note', text, warning: true })
 }
 
 async function stepsOf(
@@ -159,7 +163,7 @@ async function stepsOf(
   }
   if (recipe.epochs !== undefined && found !== undefined) return found.state.steps
   if (recipe.epochs !== undefined) tell({ kind: 'note', text: `Counting the steps of the data …` })
-  const steps = await countSteps(recipe, source, signal)
+  const steps = await countSteps(recipe, source, { signal })
   const taken = found?.step ?? 0
   if (steps >= taken) return steps
   throw new GemmaError(
@@ -170,12 +174,13 @@ async function stepsOf(
 }
 
 async function runSession(session: Session): Promise<TrainResult> {
-  const { loaded, source, found, steps, signal } = session
+  const { loaded, found, steps } = session
   const { recipe, text } = loaded
   await mkdir(recipe.output, { recursive: true })
   await unmarkFinished(recipe)
   await writeRecipe(join(recipe.output, RESOLVED), text)
-  const heldOut = await readHeldOut(recipe, source, signal)
+  const leftOut = await openLeftOut(recipe.output, found === undefined)
+  const heldOut = await readMeasured(session, leftOut)
   const { model, plan } = await startModel(session)
   try {
     if (found !== undefined) await restoreModel(found.path, model)
@@ -185,7 +190,7 @@ async function runSession(session: Session): Promise<TrainResult> {
         ...{ stage: recipe.stage, steps, clip: recipe.clip, description: model.description },
         ...{ parameters: plan.parameters, trainableParameters: plan.trainableParameters },
       })
-      const result = await learn({ ...session, plan }, model, metrics, heldOut)
+      const result = await learn({ ...session, plan }, model, metrics, heldOut, leftOut)
       metrics.end({ step: result.steps, reason: 'finished' })
       return result
     } finally {
@@ -205,7 +210,7 @@ async function startModel(
   const before = found?.state.device
   if (before !== undefined && before !== plan.device.kind) {
     const text = `Up to step ${found!.step} it learned on ${DEVICE[before]}, now on ${DEVICE[plan.device.kind]}: what comes is not bit for bit the same.`
-    tell({ kind: 'note', text })
+    tell({ kind: 'note', text, warning: true })
   }
   tell({ kind: 'start', steps, resumedAt: found?.step ?? 0, plan })
   try {
@@ -225,11 +230,28 @@ async function startModel(
   }
 }
 
+/** The held-out documents; what of them cannot be used is told before it is missed. */
+async function readMeasured(
+  { loaded: { recipe }, source, signal, tell }: Session,
+  leftOut: LeftOutFile,
+): Promise<ReadonlyMap<string, readonly TrainingRows[]>> {
+  const tally = createLeftOutTally()
+  const onLeftOut = (record: LeftOutRecord): void => {
+    tally.add(record)
+    leftOut.add({ ...record, source: `held-out ${record.source}` })
+  }
+  const heldOut = await readHeldOut(recipe, source, { signal, onLeftOut })
+  const told = tally.describe()
+  if (told !== undefined) tell({ kind: 'note', text: `Held-out documents: ${told}`, warning: true })
+  return heldOut
+}
+
 async function learn(
   session: Session,
   model: TrainingModel,
   metrics: MetricsWriter,
   heldOut: ReadonlyMap<string, readonly TrainingRows[]>,
+  leftOut: LeftOutFile,
 ): Promise<TrainResult> {
   const { loaded, source, found, steps, plan, tell, signal } = session
   const { recipe } = loaded
@@ -238,6 +260,7 @@ async function learn(
   const data = await openRunData(recipe, source, {
     position: found === undefined ? undefined : (from.position as DataPosition),
     signal,
+    onLeftOut: leftOut.add,
   })
   let warned = false
   /** As soon as something is left out, rather than when hours have gone. */
@@ -245,7 +268,8 @@ async function learn(
     const { badRecords, dropped } = data.counts()
     if (warned || badRecords + dropped === 0) return
     warned = true
-    tell({ kind: 'note', text: `So far: ${describeCounts(data.counts())}` })
+    const text = `So far: ${describeCounts(data.counts())}. Each is named in ${leftOut.path}.`
+    tell({ kind: 'note', text, warning: true })
   }
   try {
     const end = await runLoop({
@@ -269,9 +293,10 @@ async function learn(
         tell({ kind: 'checkpoint', step: run.step, path })
       },
       keepFailed: (at, batch, figures) => writeFailed(recipe, source.tokenizer, at, batch, figures),
-      onNote: (text) => tell({ kind: 'note', text }),
+      onNote: (text) => tell({ kind: 'note', text, warning: true }),
     })
-    tell({ kind: 'note', text: describeCounts(data.counts()) })
+    const { badRecords, dropped } = data.counts()
+    tell({ kind: 'note', text: describeCounts(data.counts()), warning: badRecords + dropped > 0 })
     return await finish(session, model, end)
   } catch (error) {
     endMetrics(metrics, step, error)
@@ -309,7 +334,7 @@ async function takeBest({ loaded, tell }: Session, model: TrainingModel, end: Ru
   const place = places.find(({ step }) => step === best.step)
   if (place === undefined) {
     const text = `The checkpoint of the best step (${best.step}) is gone; the last weights are saved instead.`
-    tell({ kind: 'note', text })
+    tell({ kind: 'note', text, warning: true })
     return
   }
   await restoreWeights(place.path, model)

@@ -353,6 +353,48 @@ describe('what breaks', () => {
     expect((await run(recipe)).result!.steps).toBe(30)
   })
 
+  test('records that cannot be used are each named, once, and told even where it shall be quiet', async () => {
+    const recipe = await fakeRecipe(directory, { steps: 8 })
+    const path = join(directory, 'broken.jsonl')
+    const lines = ['{"text":"The fox sees a red barn."}', '', '{"text":', `{"text":"${'barn '.repeat(90)}"}`]
+    await writeFile(path, lines.join('\n'))
+    const [train, heldOut] = [recipe.data.sources[0]!.files as string, path]
+    const data = { ...recipe.data, tooLong: 'drop' as const, evaluateEvery: 100 }
+    const broken = {
+      ...recipe,
+      data: { ...data, sources: [{ name: 'a', files: [path, train] }], heldOut: [{ files: heldOut }] },
+    }
+    const named = async (): Promise<string[]> =>
+      (await readFile(join(recipe.output, 'left-out.jsonl'), 'utf8'))
+        .trimEnd()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+        .filter(({ place }) => place.startsWith(path))
+        .map(({ source, place, reason }) => `${source} ${place.slice(path.length)} ${reason}`)
+        .sort()
+    const all = ['a', 'held-out source-1'].flatMap((source) => [
+      `${source} :2 empty`,
+      `${source} :3 not JSON`,
+      `${source} :4 longer than the context`,
+    ])
+    const controller = new AbortController()
+    const stopped = await run(broken, {
+      signal: controller.signal,
+      onProgress: (event) => event.kind === 'step' && event.record.step === 6 && controller.abort(),
+    })
+    expect(stopped.error).toMatchObject({ code: 'aborted' })
+    const warnings = stopped.events.filter((event) => event.kind === 'note' && event.warning)
+    expect(warnings).toMatchObject([
+      {
+        text: expect.stringMatching(/^Held-out documents: 3 records left out: 1 empty, 1 not JSON, 1 longer/),
+      },
+      { text: expect.stringMatching(/^So far: .*left out.*Each is named in .*left-out\.jsonl\.$/) },
+    ])
+    expect(await named()).toEqual(all)
+    expect((await run(broken)).error).toBe(undefined)
+    expect(await named()).toEqual(all)
+  })
+
   test('two at a time in one directory', async () => {
     const recipe = await fakeRecipe(directory)
     const [first, second] = await Promise.all([run(recipe, {}, fakeParts({ delay: 1 })), run(recipe)])
