@@ -151,6 +151,10 @@ describe.concurrent('gemma train', () => {
     const unknown = await runCli(['train', wrong])
     expect([unknown.code, unknown.stdout]).toEqual([1, ''])
     expect(unknown.stderr).toBe(`gemma: ${wrong}:14: learning_rate is no key. Did you mean learningRate?\n`)
+    await writeFile(wrong, `${await readFile(wrong, 'utf8')}\nclip: -1\n`)
+    expect((await runCli(['train', wrong])).stderr).toMatch(
+      /^gemma: .*:\d+: clip is -1, expected a number above 0\.\n {7}.*:14: learning_rate is no key\..*\n$/,
+    )
     const both = await runCli(['train', recipe, '--dry-run', '--show-batch'])
     expect([both.code, both.stdout]).toEqual([2, ''])
     const missing = await runCli(['train', join(scratch, 'nowhere.yaml')])

@@ -174,7 +174,7 @@ export function checkRecipe(
   value: unknown,
 ): { readonly recipe: Recipe } | { readonly faults: RecipeFault[] } {
   const parsed = recipe.safeParse(value, { reportInput: true })
-  if (!parsed.success) return { faults: parsed.error.issues.flatMap((issue) => faultsOf(issue)) }
+  if (!parsed.success) return { faults: mendable(parsed.error.issues.flatMap((issue) => faultsOf(issue))) }
   const checked = parsed.data as Recipe
   const faults = contradictions(checked)
   return faults.length > 0 ? { faults } : { recipe: checked }
@@ -217,6 +217,20 @@ function faultsOf(issue: z.core.$ZodIssue): RecipeFault[] {
   const name = path.length === 0 ? 'it' : nameOf(path)
   const came = issue.input === undefined ? `${name} is missing` : `${name} is ${shown(issue.input)}`
   return [{ path, message: `${came}, expected ${issue.message}.` }]
+}
+
+/** Without the keys that only seem to be missing: a misspelled one is told once, by what was written. */
+function mendable(faults: readonly RecipeFault[]): RecipeFault[] {
+  const meant = new Set(
+    faults.flatMap(({ path, remedy }) => {
+      const name = remedy?.match(/^Did you mean (.*)\?$/)?.[1]
+      return name === undefined ? [] : [nameOf([...path.slice(0, -1), name])]
+    }),
+  )
+  return faults.filter(({ path, message }) => {
+    const name = nameOf(path)
+    return !(meant.has(name) && message.startsWith(`${name} is missing`))
+  })
 }
 
 /** `data.sources[0].files`. */

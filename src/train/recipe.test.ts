@@ -130,6 +130,14 @@ describe('what is wrong is named with its line', () => {
   })
 })
 
+test('a misspelled key that is needed is told once, by what was written', async () => {
+  const wrong = pretrain.replace('output:', 'outptu:').replace('files:', 'file:')
+  expect((await said(wrong)).split('\n')).toEqual([
+    expect.stringMatching(/data\.sources\[0\]\.file is no key\. Did you mean files\?$/),
+    expect.stringMatching(/outptu is no key\. Did you mean output\?$/),
+  ])
+})
+
 describe('contradictions', () => {
   test.each([
     ['no model', pretrain.replace('  shape: nano\n', ''), /^R:3: model names no model; expected exactly one/],

@@ -287,7 +287,12 @@ async function learn(
       },
       async save(run) {
         const saved: SavedRun = { run, steps, recipe, config: source.config, device: plan.device.kind }
-        const path = await writeCheckpoint(checkpointsOf(recipe), run.step, model, saved)
+        const path = await writeCheckpoint(
+          checkpointsOf(recipe),
+          run.step,
+          finiteModel(model, run.step),
+          saved,
+        )
         await pruneCheckpoints(checkpointsOf(recipe), recipe.checkpoint.keep, run.best?.step)
         metrics.event('checkpoint', run.step, { path })
         tell({ kind: 'checkpoint', step: run.step, path })
@@ -303,6 +308,28 @@ async function learn(
     throw error
   } finally {
     await data.close()
+  }
+}
+
+/**
+ * The model, refusing to give what is no number: gradients may be finite and the step too large all the same, and a
+ * checkpoint of what it left would be taken for the last good one.
+ */
+function finiteModel(model: TrainingModel, step: number): TrainingModel {
+  const finite = (name: string, values: Float32Array): Float32Array => {
+    let zeros = 0
+    for (let i = 0; i < values.length; i++) zeros += 0 * values[i]!
+    if (zeros === 0) return values
+    throw new GemmaError(
+      'training',
+      `Step ${step}: ${name} is no longer made of finite numbers. No checkpoint of it was written; those before are as they were.`,
+      'Go on from the one before with a lower learningRate in a new output, or begin anew (--restart).',
+    )
+  }
+  return {
+    ...model,
+    read: async (name) => finite(name, await model.read(name)),
+    readState: async (name) => finite(name, await model.readState(name)),
   }
 }
 

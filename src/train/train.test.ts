@@ -353,6 +353,32 @@ describe('what breaks', () => {
     expect((await run(recipe)).result!.steps).toBe(30)
   })
 
+  test('weights that are no numbers are not taken for a checkpoint', async () => {
+    const recipe = await fakeRecipe(directory, { checkpoint: { everySteps: 1 }, steps: 6 })
+    const made: TrainingModel[] = []
+    const { createModel, ...parts } = fakeParts({}, made)
+    const breaking: TrainingParts = {
+      ...parts,
+      async createModel(options) {
+        const model = await createModel(options)
+        const update: TrainingModel['update'] = async (settings) => {
+          await model.update(settings)
+          const { name, shape } = model.trainable[1]!
+          const values = new Float32Array(shape.reduce((a, b) => a * b)).fill(Number.POSITIVE_INFINITY)
+          if (settings.step === 4) await model.write(name, values)
+        }
+        return { ...model, update }
+      },
+    }
+    const { error } = await run(recipe, {}, breaking)
+    expect(error).toMatchObject({
+      code: 'training',
+      message: expect.stringMatching(/^Step 4: model\..* is no longer made of finite numbers/),
+    })
+    const names = await readdir(join(recipe.output, 'checkpoints'))
+    expect(names.sort()).toEqual(['step-000002', 'step-000003'])
+  })
+
   test('records that cannot be used are each named, once, and told even where it shall be quiet', async () => {
     const recipe = await fakeRecipe(directory, { steps: 8 })
     const path = join(directory, 'broken.jsonl')
