@@ -2,9 +2,9 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { formatCount, formatRate } from '../../src/format.ts'
-import { type Conversation, promptOf, useConversation } from '../conversation.ts'
+import { type Conversation, promptOf, type Turn, useConversation } from '../conversation.ts'
 import type { Engine } from '../engine/client.ts'
-import type { Answer, Loaded } from '../engine/protocol.ts'
+import type { Answer, Loaded, Message } from '../engine/protocol.ts'
 import { saveJson, saveMarkdown } from '../export.ts'
 import { Fault, messageOf } from './fault.tsx'
 import { type Settings, SettingsPanel, samplingOf } from './settings.tsx'
@@ -24,6 +24,10 @@ export function ChatView({ engine, loaded, settings, onSettings, visible }: Chat
   const conversation = useConversation({ engine, sampling: samplingOf(settings), system, single })
   const { turns, growing, last, fault } = conversation
   const [draft, setDraft] = useState('')
+  const question = turns.findLastIndex(({ role }) => role === 'user')
+  /** The conversation up to its last question, or to what is about to be one. */
+  const asked: readonly Turn[] =
+    question >= 0 ? turns.slice(0, question + 1) : [{ role: 'user', content: draft === '' ? '…' : draft }]
   const field = useRef<HTMLTextAreaElement>(null)
   const bottom = useRef<HTMLDivElement>(null)
   useEffect(() => {
@@ -108,17 +112,7 @@ export function ChatView({ engine, loaded, settings, onSettings, visible }: Chat
         </button>
       </div>
       <SettingsPanel settings={settings} takesSystem={loaded.takesSystem} onChange={onSettings} />
-      <PromptView
-        engine={engine}
-        loaded={loaded}
-        messages={promptOf(
-          turns.findLastIndex(({ role }) => role === 'user') >= 0
-            ? turns.slice(0, turns.findLastIndex(({ role }) => role === 'user') + 1)
-            : [{ role: 'user', content: draft === '' ? '…' : draft }],
-          system,
-          single,
-        )}
-      />
+      <PromptView engine={engine} loaded={loaded} messages={promptOf(asked, system, single)} />
     </div>
   )
 }
@@ -200,7 +194,7 @@ function PromptView({
 }: {
   engine: Engine
   loaded: Loaded
-  messages: Parameters<typeof promptOf>[0] | ReturnType<typeof promptOf>
+  messages: readonly Message[]
 }) {
   const [open, setOpen] = useState(false)
   const [prompt, setPrompt] = useState<{ text: string; tokens: number }>()
