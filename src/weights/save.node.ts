@@ -182,6 +182,8 @@ function huggingFaceConfig(checkpoint: Checkpoint, torchDtype: string): Record<s
   const { dtype: _, ...kept } = config // transformers' newer word for torch_dtype
   return {
     ...(architecture === undefined ? {} : { architectures: [architecture] }),
+    // llama.cpp's converter wants it said; transformers takes this value where it is not.
+    rms_norm_eps: 1e-6,
     ...kept,
     // transformers' GemmaConfig asks for hidden_act; those of Gemma 2 and 3 have hidden_activation only.
     ...(config.model_type === 'gemma' ? { hidden_act: config.hidden_act ?? 'gelu_pytorch_tanh' } : {}),

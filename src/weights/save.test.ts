@@ -201,6 +201,16 @@ describe('between containers', () => {
     })
   })
 
+  test('a configuration that is silent on the epsilon of norms is written with the one that is meant', async () => {
+    const checkpoint = await openCheckpoint(mqa)
+    const { rms_norm_eps: _, ...config } = checkpoint.config
+    const path = join(directory, 'epsilon')
+    await convertCheckpoint({ ...checkpoint, config }, path, { dtype: 'f32' })
+    await checkpoint.close()
+    const written = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
+    expect(written.rms_norm_eps).toBe(1e-6)
+  })
+
   test('a small vocabulary is filled up to the rows of the embedding', async () => {
     const checkpoint = await openCheckpoint(mqa)
     const embedding = checkpoint.tensors.get('model.embed_tokens.weight')!

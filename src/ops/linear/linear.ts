@@ -207,4 +207,4 @@ const INTEGER_SUMS_BYTES = 128
 const PANEL_BYTES = 6 * 8 * 4 + 32 * 64 * (4 + 4 + 32)
 
 /** Per worker: 48 rows of 1 024 widened weights. The kernel (float.wasm.ts) holds the same numbers. */
-const MATRIX_WORK_BYTES = 48 * 1024 * 4
+const MATRIX_WORK_BYTES = 96 * 1024 * 4
