@@ -49,18 +49,25 @@ fn halfBits(value: f32) -> u32 {
   return sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13u);
 }`
 
-/** For workgroups of `size` invocations, a power of two: the sum of what they hold, known to all afterwards. */
+/**
+ * For workgroups of `size` invocations, a multiple of 16: the sum of what they hold, known to all afterwards. Two levels: a tree
+ * of halves has three times the barriers (LOG.md, 2026-11-26).
+ */
 export function sumOver(size: number): string {
   return /* wgsl */ `
 var<workgroup> addends: array<f32, ${size}>;
+var<workgroup> sixteenths: array<f32, 16>;
 fn sumOver(lane: u32, value: f32) -> f32 {
   addends[lane] = value;
-  for (var reach = ${size / 2}u; reach > 0u; reach >>= 1u) {
-    workgroupBarrier();
-    if (lane < reach) { addends[lane] += addends[lane + reach]; }
+  workgroupBarrier();
+  if (lane < 16u) {
+    var part = 0.0;
+    for (var i = lane; i < ${size}u; i += 16u) { part += addends[i]; }
+    sixteenths[lane] = part;
   }
   workgroupBarrier();
-  let sum = addends[0];
+  var sum = 0.0;
+  for (var i = 0u; i < 16u; i++) { sum += sixteenths[i]; }
   workgroupBarrier();
   return sum;
 }`
@@ -70,19 +77,19 @@ fn sumOver(lane: u32, value: f32) -> f32 {
 export const LARGEST: string = /* wgsl */ `
 var<workgroup> bestValue: array<f32, 256>;
 var<workgroup> bestPlace: array<u32, 256>;
+fn takeLarger(own: u32, other: u32) {
+  let value = bestValue[other];
+  if (value > bestValue[own] || (value == bestValue[own] && bestPlace[other] < bestPlace[own])) {
+    bestValue[own] = value;
+    bestPlace[own] = bestPlace[other];
+  }
+}
 fn findLargest(lane: u32, value: f32, place: u32) {
   bestValue[lane] = value;
   bestPlace[lane] = place;
-  for (var reach = 128u; reach > 0u; reach >>= 1u) {
-    workgroupBarrier();
-    if (lane < reach) {
-      let other = bestValue[lane + reach];
-      let own = bestValue[lane];
-      if (other > own || (other == own && bestPlace[lane + reach] < bestPlace[lane])) {
-        bestValue[lane] = other;
-        bestPlace[lane] = bestPlace[lane + reach];
-      }
-    }
-  }
+  workgroupBarrier();
+  if (lane < 16u) { for (var i = lane + 16u; i < 256u; i += 16u) { takeLarger(lane, i); } }
+  workgroupBarrier();
+  if (lane == 0u) { for (var i = 1u; i < 16u; i++) { takeLarger(0u, i); } }
   workgroupBarrier();
 }`
