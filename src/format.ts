@@ -30,3 +30,15 @@ export function formatSeconds(seconds: number): string {
 export function formatRate(rate: number): string {
   return rate >= 99.95 ? String(Math.round(rate)) : rate.toFixed(1)
 }
+
+/** (1, '2b') → 'Gemma 1, size 2B'; null: no released size has these dimensions. */
+export function formatModel(generation: number, size: string | null): string {
+  const name = `Gemma ${generation}`
+  return size === null ? name : `${name}, size ${size.replace(/^[23]-/, '').toUpperCase()}`
+}
+
+const CONTAINERS = { safetensors: 'safetensors', torch: 'PyTorch checkpoint', gguf: 'GGUF' } as const
+
+export function formatContainer(container: keyof typeof CONTAINERS): string {
+  return CONTAINERS[container]
+}

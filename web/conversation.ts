@@ -1,10 +1,9 @@
 // A conversation and what can be done with it: ask, stop, answer again, change an earlier turn. Holds no view.
 
 import { useRef, useState } from 'preact/hooks'
-import type { Engine } from './engine/client.ts'
+import { type Engine, messageOf } from './engine/client.ts'
 import type { Answer, Message, Sampling } from './engine/protocol.ts'
 import { useKept } from './settings.ts'
-import { messageOf } from './views/fault.tsx'
 
 export interface Turn {
   readonly role: 'user' | 'assistant'

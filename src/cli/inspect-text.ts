@@ -1,10 +1,9 @@
 // What `gemma inspect` found, as people read it. Knows no file and no model.
 
+import { formatContainer, formatModel } from '../format.ts'
 import type { Inspection } from '../inspect.ts'
 import { parseConfig } from '../model/config.ts'
 import { formatBytes, formatCount, formatTable, type Style, styleFor } from './style.ts'
-
-const CONTAINERS = { safetensors: 'safetensors', torch: 'PyTorch checkpoint', gguf: 'GGUF' } as const
 
 export function describeInspection(inspection: Inspection, style: Style = styleFor(process.stdout)): string {
   const blocks = [heading(inspection, style), ...dimensions(inspection), ...memory(inspection, style)]
@@ -17,12 +16,12 @@ export function describeInspection(inspection: Inspection, style: Style = styleF
 
 function heading(inspection: Inspection, style: Style): string {
   const { model, generation, size, container, dtypes, bytes, downloadBytes } = inspection
-  const name = generation === null ? 'configuration unknown before the download' : `Gemma ${generation}`
-  const known = size === null ? name : `${name}, size ${size.replace(/^[23]-/, '').toUpperCase()}`
+  const known =
+    generation === null ? 'configuration unknown before the download' : formatModel(generation, size)
   const types = dtypes === null ? '' : ` (${Object.keys(dtypes).join(', ')})`
   const where =
     downloadBytes === undefined
-      ? `${container === null ? '' : CONTAINERS[container]}, ${formatBytes(bytes)} of weights${types}`
+      ? `${container === null ? '' : formatContainer(container)}, ${formatBytes(bytes)} of weights${types}`
       : `not on this machine; ${formatBytes(downloadBytes)} to download`
   return `${style.bold(model)}\n${known}, ${where}`
 }

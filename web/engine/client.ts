@@ -27,6 +27,12 @@ export class EngineError extends Error {
   }
 }
 
+/** An error's message; undefined for what the person stopped. */
+export function messageOf(error: unknown): string | undefined {
+  if (error instanceof EngineError && error.code === 'aborted') return undefined
+  return error instanceof Error ? error.message : String(error)
+}
+
 interface Waiting {
   readonly resolve: (value: unknown) => void
   readonly reject: (error: Error) => void

@@ -1,13 +1,6 @@
 // What the worker can do, method by method. Holds the one model that is loaded.
 
-import {
-  Gemma,
-  GemmaError,
-  inspect,
-  type WebInspection,
-  type WebModelSource,
-  webMachine,
-} from '../../src/index.web.ts'
+import { Gemma, GemmaError, inspect, type WebModelSource, webMachine } from '../../src/index.web.ts'
 import { exampleQuestions } from '../../src/micro/examples.ts'
 import { forget, keep, openKept, resume, storage } from '../store/kept.ts'
 import type { Method, Methods, Source } from './protocol.ts'
@@ -67,20 +60,15 @@ function headersFor(token: string | undefined): Opened['headers'] {
   return token ? { Authorization: `Bearer ${token}` } : undefined
 }
 
-async function look(opened: Opened, signal: AbortSignal, contextLength?: number): Promise<WebInspection> {
-  const { memory } = await webMachine()
-  const { headers } = opened
-  // Browsers tell how much memory the machine has, not how much of it is free.
-  const available = memory === null ? null : memory * 0.75
-  const inspection = await inspect(opened.source, { headers, signal, contextLength, available })
-  return { ...inspection, model: opened.name }
-}
-
 export const methods: Implementation = {
   machine: () => webMachine(),
   storage: () => storage(),
   async inspect({ signal }, source, contextLength) {
-    return look(await open(source), signal, contextLength)
+    const { source: files, name, headers } = await open(source)
+    const { memory } = await webMachine()
+    // Browsers tell how much memory the machine has, not how much of it is free.
+    const available = memory === null ? null : memory * 0.75
+    return { ...(await inspect(files, { headers, signal, contextLength, available })), model: name }
   },
   async keep({ signal, emit }, source, files) {
     return keep(await open(source), files, { signal, onProgress: emit })
@@ -101,7 +89,6 @@ export const methods: Implementation = {
       await before
       await unload()
       const opened = await open(source)
-      const inspection = await look(opened, signal, options.contextLength)
       const gemma = await Gemma.load(opened.source, {
         ...options,
         headers: opened.headers,
@@ -111,11 +98,8 @@ export const methods: Implementation = {
       loaded = gemma
       return {
         name: opened.name,
-        inspection,
         description: gemma.description,
         contextLength: gemma.contextLength,
-        loadMs: gemma.loadMs,
-        memory: gemma.memory(),
         takesSystem: takesSystem(gemma),
         examples: source.kind === 'built-in' ? exampleQuestions : [],
       }

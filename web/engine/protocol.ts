@@ -1,7 +1,7 @@
 // What the page and the worker that runs the model say to each other. Types alone: everything here can be cloned from
 // one thread to the other.
 
-import type { Inspection, Piece, Summary, WebInspection, WebMachine } from '../../src/index.web.ts'
+import type { Piece, Summary, WebInspection, WebMachine } from '../../src/index.web.ts'
 
 /** Where a model comes from, as the page names it. */
 export type Source =
@@ -44,12 +44,9 @@ export interface LoadOptions {
 
 export interface Loaded {
   readonly name: string
-  readonly inspection: Inspection
   /** What runs where. */
   readonly description: string
   readonly contextLength: number
-  readonly loadMs: number
-  readonly memory: { readonly weights: number; readonly caches: number; readonly scratch: number }
   /** Whether a system message can be given. */
   readonly takesSystem: boolean
   /** Questions to begin with, where the model was taught a closed set of them; each stands for itself. */

@@ -3,10 +3,10 @@
 import { useEffect, useRef, useState } from 'preact/hooks'
 import { formatCount, formatRate } from '../../src/format.ts'
 import { type Conversation, promptOf, type Turn, useConversation } from '../conversation.ts'
-import type { Engine } from '../engine/client.ts'
+import { type Engine, messageOf } from '../engine/client.ts'
 import type { Answer, Loaded, Message } from '../engine/protocol.ts'
 import { saveJson, saveMarkdown } from '../export.ts'
-import { Fault, messageOf } from './fault.tsx'
+import { Fault } from './fault.tsx'
 import { type Settings, SettingsPanel, samplingOf } from './settings.tsx'
 import { AnswerText, Turns } from './turns.tsx'
 

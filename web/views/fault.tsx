@@ -8,10 +8,3 @@ export function Fault({ message }: { message: string | undefined }) {
     </p>
   )
 }
-
-/** An error's message; undefined for what the person stopped. */
-export function messageOf(error: unknown): string | undefined {
-  if (error instanceof Error)
-    return (error as { code?: string }).code === 'aborted' ? undefined : error.message
-  return String(error)
-}

@@ -1,7 +1,7 @@
 // What a model is, whether it will run here, and how it shall be loaded: before a byte of its weights is read.
 
 import { useState } from 'preact/hooks'
-import { formatBytes, formatCount } from '../../src/format.ts'
+import { formatBytes, formatContainer, formatCount, formatModel } from '../../src/format.ts'
 import type { WebInspection, WebMachine } from '../../src/index.web.ts'
 import type { LoadOptions, Source } from '../engine/protocol.ts'
 
@@ -14,7 +14,6 @@ export interface InspectionCardProps {
   readonly onLoad: (options: LoadOptions, keep: boolean) => void
 }
 
-const CONTAINERS = { safetensors: 'safetensors', torch: 'PyTorch checkpoint', gguf: 'GGUF' } as const
 const PRECISIONS = { auto: 'as stored', bf16: 'bf16', int8: 'int8', int4: 'int4', f32: 'f32' } as const
 const DEVICES = { auto: 'the best there is', cpu: 'CPU', webgpu: 'GPU (WebGPU)' } as const
 const CONTEXTS = [512, 1024, 2048, 4096, 8192, 16384, 32768]
@@ -114,13 +113,11 @@ export function InspectionCard({
 }
 
 function kindOf({ generation, size, container, bytes, dtypes, unknown }: WebInspection): string {
-  const name =
-    size === null
-      ? `Gemma ${generation}`
-      : `Gemma ${generation}, size ${size.replace(/^[23]-/, '').toUpperCase()}`
+  const name = generation === null ? 'Gemma' : formatModel(generation, size)
+  const file = container === null ? '' : `${formatContainer(container)}, `
   const types = dtypes === null ? '' : ` (${Object.keys(dtypes).join(', ')})`
   const ignored = unknown.length === 0 ? '' : `; ${unknown.length} tensors of it are not used`
-  return `${name}; ${container === null ? '' : `${CONTAINERS[container]}, `}${formatBytes(bytes)} of weights${types}${ignored}`
+  return `${name}; ${file}${formatBytes(bytes)} of weights${types}${ignored}`
 }
 
 /** Memory by precision, with a word on what this machine has. */

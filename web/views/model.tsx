@@ -3,11 +3,11 @@
 
 import { useEffect, useRef, useState } from 'preact/hooks'
 import type { WebInspection, WebMachine } from '../../src/index.web.ts'
-import type { Engine } from '../engine/client.ts'
+import { type Engine, messageOf } from '../engine/client.ts'
 import type { Loaded, LoadOptions, Progress, Source, Storage } from '../engine/protocol.ts'
 import { AddModel } from './add-model.tsx'
 import { Choices } from './choices.tsx'
-import { Fault, messageOf } from './fault.tsx'
+import { Fault } from './fault.tsx'
 import { InspectionCard } from './inspection.tsx'
 import { MachineNote } from './machine.tsx'
 import { ProgressBar } from './progress.tsx'

@@ -4,9 +4,9 @@
 import { useRef, useState } from 'preact/hooks'
 import { formatCount, formatRate } from '../../src/format.ts'
 import type { Piece, Summary } from '../../src/index.web.ts'
-import type { Engine } from '../engine/client.ts'
+import { type Engine, messageOf } from '../engine/client.ts'
 import type { Loaded } from '../engine/protocol.ts'
-import { Fault, messageOf } from './fault.tsx'
+import { Fault } from './fault.tsx'
 import { type Settings, SettingsPanel, samplingOf } from './settings.tsx'
 
 export interface TextViewProps {

@@ -2,9 +2,9 @@
 
 import { useEffect, useState } from 'preact/hooks'
 import { formatCount } from '../../src/format.ts'
-import type { Engine } from '../engine/client.ts'
+import { type Engine, messageOf } from '../engine/client.ts'
 import type { Loaded, TokenView } from '../engine/protocol.ts'
-import { Fault, messageOf } from './fault.tsx'
+import { Fault } from './fault.tsx'
 
 const EXAMPLE = 'The quick brown fox jumps over 13 lazy dogs.\n<start_of_turn>user\n  naïve café 東京 🦊'
 /** Pieces that are drawn; a page with more would be slow. */
