@@ -3,7 +3,7 @@
 
 import { layOutMemories } from '../backends/wasm/placement.ts'
 import { estimateScratch } from '../backends/webgpu/estimate.ts'
-import { dtypeFor } from '../generate/load-model.ts'
+import { allParameters, dtypeFor } from '../generate/load-model.ts'
 import { type Dtype, layoutOf } from '../graph/dtype.ts'
 import { type Adapters, matrixSize, persistentTensor, type Tape, type Tensor } from '../graph/tape.ts'
 import { createRowState } from '../model/blocks.ts'
@@ -46,8 +46,7 @@ export function layOutTraining(
     learned.push(one)
     tensors.push(weight, one.gradient, ...moments)
   }
-  const layers = parameters.layers.flatMap((layer) => Object.values(layer) as Tensor[])
-  for (const weight of [parameters.embedding, ...layers, parameters.finalNorm]) {
+  for (const weight of allParameters(parameters)) {
     if (!lora) {
       learn(weight)
       continue
