@@ -5,7 +5,8 @@ export { quantizeActivations } from '../../ops/linear/quantize.wasm'
 export * from '../../ops/linear/integer.wasm'
 export { int4Vector8, int4minVector8, int8Vector8, int8rowVector8 } from '../../ops/linear/integer-streams.wasm'
 export { int4Matrix8, int4minMatrix8, int8Matrix8, int8rowMatrix8 } from '../../ops/linear/integer-tiles.wasm'
-export { linearMatrix, linearVector } from '../../ops/linear/float.wasm'
+export { linearMatrix } from '../../ops/linear/float.wasm'
+export { linearFew } from '../../ops/linear/float-few.wasm'
 export {
   narrowBf16, narrowF16, packI8, packInt4, packInt8, packInt8Row, packQ4_0, packQ4_1, packQ4_K, packQ8_0, widenBf16, widenF16,
 } from '../../ops/linear/pack.wasm'

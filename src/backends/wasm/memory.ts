@@ -53,7 +53,7 @@ const EXP_VALUES = [
 /** Constants of the kernels' inner loops (addresses.ts). */
 function writeConstants({ buffer }: WebAssembly.Memory): void {
   new Uint8Array(buffer, NIBBLE_MASK, 16).fill(0x0f)
-  new Uint32Array(buffer, F16_MASK, 4).fill(0x8fffffff)
+  new Uint32Array(buffer, F16_MASK, 4).fill(0x8fffe000)
   new Float32Array(buffer, F16_POWER, 4).fill(2 ** 112)
   new Int16Array(buffer, ONES, 8).fill(1)
   EXP_VALUES.forEach((value, i) => {

@@ -217,6 +217,28 @@ describe('linear', () => {
     return expectSame(cases)
   })
 
+  test.each([
+    ['bf16', 'BF16', 0x7f80],
+    ['f16', 'F16', 0x7c00],
+  ] as const)(
+    'every finite value of %s, subnormals too, comes out of every place as it is',
+    (dtype, encoding, infinite) => {
+      const columns = 16
+      const halves = Uint16Array.from({ length: 65536 }, (_, bits) =>
+        (bits & infinite) === infinite ? 0 : bits,
+      )
+      const stored = storedTensor(encoding, [65536 / columns, columns], new Uint8Array(halves.buffer))
+      // Row t picks column t: by single rows, by few and by many.
+      const picks = (from: number, rows: number) => {
+        const x = new Float32Array(rows * columns)
+        for (let t = 0; t < rows; t++) x[t * columns + ((from + t) % columns)] = 1
+        return { ...linearCase({ dtype, stored, rows, x }), tolerance: { relative: 0 } }
+      }
+      const single = Array.from({ length: columns }, (_, column) => picks(column, 1))
+      return expectSame([...single, picks(0, 8), picks(8, 8), picks(0, 16)], INLINE)
+    },
+  )
+
   test('8-bit products in fours, on the halves of the range where every machine agrees', () => {
     // Signed machines are sure of weights from 0 to 127, unsigned ones of those from −128 to −1 (128 is added).
     const forms = [

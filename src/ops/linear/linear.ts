@@ -105,6 +105,9 @@ export function linear(
   return add(tape, y, linear(tape, linear(tape, rate > 0 ? dropout(tape, x, rate) : x, down), up), scale)
 }
 
+/** Up to so many rows float weights are widened where they are multiplied, above that once for all rows. */
+const FEW = 8
+
 /** Tokens whose activations lie interleaved, so that the matrix kernels read them in one stream. */
 const TOKENS_PER_TILE = 4
 
@@ -163,9 +166,12 @@ export const linearWasm: WasmLowering = ({ inputs: [x, weight], outputs: [out], 
       int(count),
       int(DTYPE_CODE[dtype]),
     ]
-    if (capacity === 1) {
-      const sorted = lower.scratch(columns * 4 * lower.threads)
-      return lower.call('linearVector', [...args, writes(sorted), int(columns * 4)])
+    if (capacity <= FEW) {
+      if (dtype !== 'f32') {
+        const bytes = capacity * columns * 4
+        args.push(writes(lower.scratch(bytes * lower.threads)), int(bytes))
+      }
+      return lower.call('linearFew', args)
     }
     const work = lower.scratch(MATRIX_WORK_BYTES * lower.threads)
     return lower.call('linearMatrix', [...args, writes(work), int(MATRIX_WORK_BYTES)])
