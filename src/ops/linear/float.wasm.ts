@@ -65,26 +65,27 @@ function tile3x3(
     c1 = madd(v, q, c1)
     c2 = madd(v, r, c2)
   }
-  putColumn(y, x0, w, stride, span, end, sum4(a0), sum4(b0), sum4(c0), first)
-  if (tokens > 1) putColumn(y + yStride, x1, w, stride, span, end, sum4(a1), sum4(b1), sum4(c1), first)
-  if (tokens > 2) putColumn(y + 2 * yStride, x2, w, stride, span, end, sum4(a2), sum4(b2), sum4(c2), first)
+  putThree(y, x0, w, stride, span, end, a0, b0, c0, first)
+  if (tokens > 1) putThree(y + yStride, x1, w, stride, span, end, a1, b1, c1, first)
+  if (tokens > 2) putThree(y + 2 * yStride, x2, w, stride, span, end, a2, b2, c2, first)
 }
 
-/** Adds the columns past the last four and stores the three rows of one token. */
+/** Adds up the sums of three rows by one token and the columns past the last four. */
 // @ts-ignore: decorator
 @inline
-function putColumn(
-  y: usize, x: usize, w: usize, stride: usize, span: i32, end: usize, a: f32, b: f32, c: f32, first: bool,
+function putThree(
+  y: usize, x: usize, w: usize, stride: usize, span: i32, end: usize, a: v128, b: v128, c: v128, first: bool,
 ): void {
+  const ab = f32x4.add(v128.shuffle<f32>(a, b, 0, 4, 1, 5), v128.shuffle<f32>(a, b, 2, 6, 3, 7))
+  const cc = f32x4.add(v128.shuffle<f32>(c, c, 0, 4, 1, 5), v128.shuffle<f32>(c, c, 2, 6, 3, 7))
+  let sums = f32x4.add(v128.shuffle<f32>(ab, cc, 0, 1, 4, 5), v128.shuffle<f32>(ab, cc, 2, 3, 6, 7))
   for (let i = end; i < <usize>span << 2; i += 4) {
-    const v = load<f32>(x + i)
-    a += v * load<f32>(w + i)
-    b += v * load<f32>(w + stride + i)
-    c += v * load<f32>(w + 2 * stride + i)
+    const columnOfTwo = v128.load32_lane(w + stride + i, v128.load32_zero(w + i), 1)
+    sums = madd(v128.load32_lane(w + 2 * stride + i, columnOfTwo, 2), v128.load32_splat(x + i), sums)
   }
-  put(y, a, first)
-  put(y + 4, b, first)
-  put(y + 8, c, first)
+  if (!first) sums = f32x4.add(sums, v128.load32_lane(y, v128.load64_zero(y), 2, 8))
+  v128.store64_lane(y, sums, 0)
+  v128.store32_lane(y, sums, 2, 8)
 }
 
 /** One row by one token in the tile's order of additions, so that remainders give the same numbers. */
