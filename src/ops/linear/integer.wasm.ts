@@ -1,67 +1,22 @@
 // y = x · Wᵀ for packed integer weights and 8-bit activations, where the machine has no product of bytes into 32-bit
 // sums (integer-streams.wasm.ts and integer-tiles.wasm.ts are for those that have). "Vector" serves one token: one
 // linear stream of weights, each activation read once for the eight rows of a group, the f32 sums in registers.
-// "Matrix" serves tiles of four tokens against eight rows: the loop over a block is kept rolled so that its eight
-// integer sums are loop variables (unrolled, V8 chains all products of one sum and spills the rest), and the f32 sums
-// lie in memory, touched once a block.
+// "Matrix" serves tiles of four tokens against eight rows (pairs of tokens are left to integer-few.wasm.ts): the loop over
+// a block is kept rolled so that its eight integer sums are loop variables (unrolled, V8 chains all products of one sum
+// and spills the rest), and the f32 sums lie in memory, touched once a block.
 //
-// The end of a kernel's name tells how it multiplies: P by the relaxed product of pairs into 16-bit sums (for x86
-// without VNNI: a block of 4-bit weights cannot overflow them, 8 · 2 · 15 · 127 < 2¹⁵), 16 by the baseline's 16-bit one.
+// The end of a kernel's name tells how it multiplies: P in pairs, 16 in 16 bits (integer-steps.wasm.ts).
 import {
-  INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, madd, pointer, share, storeRows,
-  validRows, widenF16x4,
+  INT4, INT4MIN, INT8, INT8ROW, F16_MASK, F16_POWER, NIBBLE_MASK, ONES, integer, pointer, share, storeRows, validRows,
+  widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 import { highNibbles, lowNibbles } from './dots.wasm'
+import { few, inPairs } from './integer-few.wasm'
+import { addBlock, dot16, dotPairs, PAIRED, startOf, WIDE } from './integer-steps.wasm'
 
 // @ts-ignore: decorator
 @inline
 const TILE: i32 = 4
-
-const WIDE: i32 = 1
-const PAIRED: i32 = 2
-
-// @ts-ignore: decorator
-@inline
-function dotPairs(x: v128, w: v128): v128 {
-  if (ASC_FEATURE_RELAXED_SIMD) return i16x8.relaxed_dot_i8x16_i7x16_s(x, w)
-  return x
-}
-
-// @ts-ignore: decorator
-@inline
-function dot16(x: v128, w: v128, sum: v128): v128 {
-  return i32x4.add(sum, i32x4.dot_i16x8_s(x, w))
-}
-
-/**
- * Where a block's integer sum starts: minus the weights' offset times the sum of the activations. Sums of pairs
- * start with half of it in each of a row's two lanes: (w − 8)·x over 16 columns plus 4 times the difference of two
- * halves stays within ±2 · 16 256, so the 16 bits hold the result, and on the way there they may wrap.
- */
-// @ts-ignore: decorator
-@inline
-function startOf(kind: i32, scaleAt: usize): v128 {
-  return kind == INT4 ? v128.load32_splat(scaleAt, 4) : i32x4.splat(0)
-}
-
-/** scale · Σ of a block's integers, from the stored −8Σ, or −4Σ twice in 16 bits */
-// @ts-ignore: decorator
-@inline
-function activationSum(mode: i32, z: usize): v128 {
-  const stored = v128.load32_splat(z, 4)
-  const sum = f32x4.convert_i32x4_s(mode == PAIRED ? i32x4.shr_s(stored, 16) : stored)
-  return f32x4.mul(f32x4.mul(sum, f32x4.splat(mode == PAIRED ? -0.25 : -0.125)), v128.load32_splat(z))
-}
-
-/** Adds one block's dot products of four rows to their f32 sums. */
-// @ts-ignore: decorator
-@inline
-function addBlock(kind: i32, mode: i32, sum: v128, dots: v128, z: usize, s: v128, m: v128): v128 {
-  const scaled = f32x4.mul(f32x4.convert_i32x4_s(dots), v128.load32_splat(z))
-  let next = kind == INT8ROW ? f32x4.add(sum, scaled) : madd(scaled, s, sum)
-  if (kind == INT4MIN) next = madd(m, activationSum(mode, z), next)
-  return next
-}
 
 // @ts-ignore: decorator
 @inline
@@ -178,11 +133,11 @@ function addInMemory(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v
   v128.store(at, addBlock(kind, mode, v128.load(at), dots, z, s, m))
 }
 
-/** One tile of four tokens against a group of eight rows, into sums [4, 8]; `few`: only the first two tokens. */
+/** One tile of four tokens against a group of eight rows, into sums [4, 8]. */
 // @ts-ignore: decorator
 @inline
 function tileSums(
-  kind: i32, mode: i32, few: bool, sums: usize, x: usize, z: usize, w: usize, s: usize, m: usize, blocks: usize,
+  kind: i32, mode: i32, sums: usize, x: usize, z: usize, w: usize, s: usize, m: usize, blocks: usize,
   mask: v128, f16Mask: v128, power: v128, ones: v128,
 ): void {
   const narrow = kind == INT4 || kind == INT4MIN
@@ -218,20 +173,18 @@ function tileSums(
         p = v128.load32_splat(x, 20)
         a1 = i16x8.add(a1, dotPairs(p, ha))
         b1 = i16x8.add(b1, dotPairs(p, hb))
-        if (!few) {
-          p = v128.load32_splat(x, 8)
-          a2 = i16x8.add(a2, dotPairs(p, la))
-          b2 = i16x8.add(b2, dotPairs(p, lb))
-          p = v128.load32_splat(x, 24)
-          a2 = i16x8.add(a2, dotPairs(p, ha))
-          b2 = i16x8.add(b2, dotPairs(p, hb))
-          p = v128.load32_splat(x, 12)
-          a3 = i16x8.add(a3, dotPairs(p, la))
-          b3 = i16x8.add(b3, dotPairs(p, lb))
-          p = v128.load32_splat(x, 28)
-          a3 = i16x8.add(a3, dotPairs(p, ha))
-          b3 = i16x8.add(b3, dotPairs(p, hb))
-        }
+        p = v128.load32_splat(x, 8)
+        a2 = i16x8.add(a2, dotPairs(p, la))
+        b2 = i16x8.add(b2, dotPairs(p, lb))
+        p = v128.load32_splat(x, 24)
+        a2 = i16x8.add(a2, dotPairs(p, ha))
+        b2 = i16x8.add(b2, dotPairs(p, hb))
+        p = v128.load32_splat(x, 12)
+        a3 = i16x8.add(a3, dotPairs(p, la))
+        b3 = i16x8.add(b3, dotPairs(p, lb))
+        p = v128.load32_splat(x, 28)
+        a3 = i16x8.add(a3, dotPairs(p, ha))
+        b3 = i16x8.add(b3, dotPairs(p, hb))
         x += 32
       } else {
         const la = narrow ? lowNibbles(wa, mask) : wa
@@ -244,14 +197,12 @@ function tileSums(
         p = v128.load32_splat(x, 4)
         a1 = dot16(p, wl, a1)
         b1 = dot16(p, wm, b1)
-        if (!few) {
-          p = v128.load32_splat(x, 8)
-          a2 = dot16(p, wl, a2)
-          b2 = dot16(p, wm, b2)
-          p = v128.load32_splat(x, 12)
-          a3 = dot16(p, wl, a3)
-          b3 = dot16(p, wm, b3)
-        }
+        p = v128.load32_splat(x, 8)
+        a2 = dot16(p, wl, a2)
+        b2 = dot16(p, wm, b2)
+        p = v128.load32_splat(x, 12)
+        a3 = dot16(p, wl, a3)
+        b3 = dot16(p, wm, b3)
         wl = i16x8.extend_high_i8x16_s(la)
         wm = i16x8.extend_high_i8x16_s(lb)
         p = v128.load32_splat(x, 16)
@@ -260,14 +211,12 @@ function tileSums(
         p = v128.load32_splat(x, 20)
         a1 = dot16(p, wl, a1)
         b1 = dot16(p, wm, b1)
-        if (!few) {
-          p = v128.load32_splat(x, 24)
-          a2 = dot16(p, wl, a2)
-          b2 = dot16(p, wm, b2)
-          p = v128.load32_splat(x, 28)
-          a3 = dot16(p, wl, a3)
-          b3 = dot16(p, wm, b3)
-        }
+        p = v128.load32_splat(x, 24)
+        a2 = dot16(p, wl, a2)
+        b2 = dot16(p, wm, b2)
+        p = v128.load32_splat(x, 28)
+        a3 = dot16(p, wl, a3)
+        b3 = dot16(p, wm, b3)
         x += 32
         if (narrow) {
           const ha = highNibbles(wa, mask)
@@ -280,14 +229,12 @@ function tileSums(
           p = v128.load32_splat(x, 4)
           a1 = dot16(p, wl, a1)
           b1 = dot16(p, wm, b1)
-          if (!few) {
-            p = v128.load32_splat(x, 8)
-            a2 = dot16(p, wl, a2)
-            b2 = dot16(p, wm, b2)
-            p = v128.load32_splat(x, 12)
-            a3 = dot16(p, wl, a3)
-            b3 = dot16(p, wm, b3)
-          }
+          p = v128.load32_splat(x, 8)
+          a2 = dot16(p, wl, a2)
+          b2 = dot16(p, wm, b2)
+          p = v128.load32_splat(x, 12)
+          a3 = dot16(p, wl, a3)
+          b3 = dot16(p, wm, b3)
           wl = i16x8.extend_high_i8x16_s(ha)
           wm = i16x8.extend_high_i8x16_s(hb)
           p = v128.load32_splat(x, 16)
@@ -296,14 +243,12 @@ function tileSums(
           p = v128.load32_splat(x, 20)
           a1 = dot16(p, wl, a1)
           b1 = dot16(p, wm, b1)
-          if (!few) {
-            p = v128.load32_splat(x, 24)
-            a2 = dot16(p, wl, a2)
-            b2 = dot16(p, wm, b2)
-            p = v128.load32_splat(x, 28)
-            a3 = dot16(p, wl, a3)
-            b3 = dot16(p, wm, b3)
-          }
+          p = v128.load32_splat(x, 24)
+          a2 = dot16(p, wl, a2)
+          b2 = dot16(p, wm, b2)
+          p = v128.load32_splat(x, 28)
+          a3 = dot16(p, wl, a3)
+          b3 = dot16(p, wm, b3)
           x += 32
         }
       }
@@ -315,12 +260,10 @@ function tileSums(
       b0 = i32x4.dot_i16x8_s(b0, ones)
       a1 = i32x4.dot_i16x8_s(a1, ones)
       b1 = i32x4.dot_i16x8_s(b1, ones)
-      if (!few) {
-        a2 = i32x4.dot_i16x8_s(a2, ones)
-        b2 = i32x4.dot_i16x8_s(b2, ones)
-        a3 = i32x4.dot_i16x8_s(a3, ones)
-        b3 = i32x4.dot_i16x8_s(b3, ones)
-      }
+      a2 = i32x4.dot_i16x8_s(a2, ones)
+      b2 = i32x4.dot_i16x8_s(b2, ones)
+      a3 = i32x4.dot_i16x8_s(a3, ones)
+      b3 = i32x4.dot_i16x8_s(b3, ones)
     }
     const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
     const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
@@ -330,12 +273,10 @@ function tileSums(
     addInMemory(sums + 16, kind, mode, b0, z, sb, mb)
     addInMemory(sums + 32, kind, mode, a1, z + 8, sa, ma)
     addInMemory(sums + 48, kind, mode, b1, z + 8, sb, mb)
-    if (!few) {
-      addInMemory(sums + 64, kind, mode, a2, z + 16, sa, ma)
-      addInMemory(sums + 80, kind, mode, b2, z + 16, sb, mb)
-      addInMemory(sums + 96, kind, mode, a3, z + 24, sa, ma)
-      addInMemory(sums + 112, kind, mode, b3, z + 24, sb, mb)
-    }
+    addInMemory(sums + 64, kind, mode, a2, z + 16, sa, ma)
+    addInMemory(sums + 80, kind, mode, b2, z + 16, sb, mb)
+    addInMemory(sums + 96, kind, mode, a3, z + 24, sa, ma)
+    addInMemory(sums + 112, kind, mode, b3, z + 24, sb, mb)
     s += 16
     m += 16
     z += 8 * TILE
@@ -353,6 +294,7 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const minima = pointer(args, 4)
   const out = pointer(args, 5)
   const rows = validRows(integer(args, 6))
+  if (inPairs(rows)) return few(kind, mode, args, worker, workers)
   const columns = integer(args, 7)
   const count = integer(args, 8)
   const sums = pointer(args, 10) + (<usize>worker << 7)
@@ -376,11 +318,7 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
       const w = weights + <usize>group * blocks * 2 * half
       const s = scales + <usize>group * blocks * 16
       const m = minima + <usize>group * blocks * 16
-      if (tokens > 2) {
-        tileSums(kind, mode, false, sums, x, z, w, s, m, blocks, mask, f16Mask, power, ones)
-      } else {
-        tileSums(kind, mode, true, sums, x, z, w, s, m, blocks, mask, f16Mask, power, ones)
-      }
+      tileSums(kind, mode, sums, x, z, w, s, m, blocks, mask, f16Mask, power, ones)
       for (let t = 0; t < tokens; t++) {
         const y = out + <usize>(tile * TILE + t) * (<usize>count << 2)
         for (let h = 0; h < 2; h++) {
