@@ -1,7 +1,7 @@
 // y = x · Wᵀ for packed integer weights, 8-bit activations and a few tokens, where the machine has no product of bytes
-// into 32-bit sums: two tokens at a time against two groups of eight rows, so that two streams of weights are read, as far
-// apart as a worker's share allows. Further pairs of tokens find the weights in the cache. A row's blocks are added up
-// in the order of the other kernels: the same bits come out.
+// into 32-bit sums: one token, or two at a time, against two groups of eight rows, so that two streams of weights are
+// read, as far apart as a worker's share allows (see integer-streams.wasm.ts). Further pairs of tokens find the weights
+// in the cache. A row's blocks are added up in the order of the other kernels: the same bits come out.
 import {
   F16_MASK, F16_POWER, INT4, INT4MIN, INT8ROW, integer, NIBBLE_MASK, ONES, pointer, share, storeRows, validRows,
   widenF16x4,
@@ -16,21 +16,82 @@ export function inPairs(rows: i32): bool {
   return rows <= 6 && ((rows - 1) & 2) == 0
 }
 
-/** Sixteen bytes of weights against one token of a tile of four, whose 32-bit words lie sixteen bytes apart from x on. */
+/** Sixteen bytes of weights against one token, whose 32-bit words lie `step` bytes apart from x on. */
 // @ts-ignore: decorator
 @inline
-function dots(narrow: bool, mode: i32, w: v128, x: usize, mask: v128, sum: v128): v128 {
+function dots(narrow: bool, mode: i32, w: v128, x: usize, step: usize, mask: v128, sum: v128): v128 {
   if (mode == PAIRED) {
     sum = i16x8.add(sum, dotPairs(v128.load32_splat(x), lowNibbles(w, mask)))
-    return i16x8.add(sum, dotPairs(v128.load32_splat(x, 16), highNibbles(w, mask)))
+    return i16x8.add(sum, dotPairs(v128.load32_splat(x + step), highNibbles(w, mask)))
   }
   const low = narrow ? lowNibbles(w, mask) : w
   sum = dot16(v128.load32_splat(x), i16x8.extend_low_i8x16_s(low), sum)
-  sum = dot16(v128.load32_splat(x, 16), i16x8.extend_high_i8x16_s(low), sum)
+  sum = dot16(v128.load32_splat(x + step), i16x8.extend_high_i8x16_s(low), sum)
   if (!narrow) return sum
   const high = highNibbles(w, mask)
-  sum = dot16(v128.load32_splat(x, 32), i16x8.extend_low_i8x16_s(high), sum)
-  return dot16(v128.load32_splat(x, 48), i16x8.extend_high_i8x16_s(high), sum)
+  sum = dot16(v128.load32_splat(x + 2 * step), i16x8.extend_low_i8x16_s(high), sum)
+  return dot16(v128.load32_splat(x + 3 * step), i16x8.extend_high_i8x16_s(high), sum)
+}
+
+/** One token against two groups of rows; `apart`: blocks from one group to the other. */
+// @ts-ignore: decorator
+@inline
+function twoByOne(
+  kind: i32, mode: i32, x: usize, z: usize, w: usize, s: usize, m: usize, blocks: usize, apart: usize, y: usize, group: i32, other: i32,
+  count: i32, scales: usize,
+): void {
+  const narrow = kind == INT4 || kind == INT4MIN
+  const half: usize = narrow ? 64 : 128
+  const mask = v128.load(NIBBLE_MASK)
+  const f16Mask = v128.load(F16_MASK)
+  const power = v128.load(F16_POWER)
+  const ones = v128.load(ONES)
+  let sumA = f32x4.splat(0)
+  let sumB = f32x4.splat(0)
+  let sumC = f32x4.splat(0)
+  let sumD = f32x4.splat(0)
+  const end = w + blocks * 2 * half
+  let v = w + apart * 2 * half
+  const further = apart << 4
+  while (w < end) {
+    let a = startOf(kind, z)
+    let b = a
+    let c = a
+    let d = a
+    const stop = w + half
+    while (w < stop) {
+      a = dots(narrow, mode, v128.load(w), x, 4, mask, a)
+      b = dots(narrow, mode, narrow ? v128.load(w, 64) : v128.load(w, 128), x, 4, mask, b)
+      c = dots(narrow, mode, v128.load(v), x, 4, mask, c)
+      d = dots(narrow, mode, narrow ? v128.load(v, 64) : v128.load(v, 128), x, 4, mask, d)
+      x += narrow && mode != PAIRED ? 16 : 8
+      w += 16
+      v += 16
+    }
+    w += half
+    v += half
+    sumA = addScaled(kind, mode, sumA, a, z, s, m, f16Mask, power, ones)
+    sumB = addScaled(kind, mode, sumB, b, z, s + 8, m + 8, f16Mask, power, ones)
+    sumC = addScaled(kind, mode, sumC, c, z, s + further, m + further, f16Mask, power, ones)
+    sumD = addScaled(kind, mode, sumD, d, z, s + further + 8, m + further + 8, f16Mask, power, ones)
+    s += 16
+    m += 16
+    z += 8
+  }
+  storeGroup(kind, y, group, count, sumA, sumB, scales)
+  storeGroup(kind, y, other, count, sumC, sumD, scales)
+}
+
+/** Adds one block's dot products of four rows, with their scales at s and minima at m. */
+// @ts-ignore: decorator
+@inline
+function addScaled(
+  kind: i32, mode: i32, sum: v128, dots: v128, z: usize, s: usize, m: usize, f16Mask: v128, power: v128, ones: v128,
+): v128 {
+  const integers = mode == PAIRED ? i32x4.dot_i16x8_s(dots, ones) : dots
+  const scales = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
+  const minima = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : ones
+  return addBlock(kind, mode, sum, integers, z, scales, minima)
 }
 
 /** Adds one block of four rows by one token to the sums at `at`. */
@@ -70,17 +131,17 @@ function twoByTwo(kind: i32, mode: i32, sums: usize, x: usize, z: usize, w: usiz
     const stop = w + half
     while (w < stop) {
       let u = v128.load(w)
-      a0 = dots(narrow, mode, u, x, mask, a0)
-      a1 = dots(narrow, mode, u, x + 4, mask, a1)
+      a0 = dots(narrow, mode, u, x, 16, mask, a0)
+      a1 = dots(narrow, mode, u, x + 4, 16, mask, a1)
       u = narrow ? v128.load(w, 64) : v128.load(w, 128)
-      b0 = dots(narrow, mode, u, x, mask, b0)
-      b1 = dots(narrow, mode, u, x + 4, mask, b1)
+      b0 = dots(narrow, mode, u, x, 16, mask, b0)
+      b1 = dots(narrow, mode, u, x + 4, 16, mask, b1)
       u = v128.load(v)
-      c0 = dots(narrow, mode, u, x, mask, c0)
-      c1 = dots(narrow, mode, u, x + 4, mask, c1)
+      c0 = dots(narrow, mode, u, x, 16, mask, c0)
+      c1 = dots(narrow, mode, u, x + 4, 16, mask, c1)
       u = narrow ? v128.load(v, 64) : v128.load(v, 128)
-      d0 = dots(narrow, mode, u, x, mask, d0)
-      d1 = dots(narrow, mode, u, x + 4, mask, d1)
+      d0 = dots(narrow, mode, u, x, 16, mask, d0)
+      d1 = dots(narrow, mode, u, x + 4, 16, mask, d1)
       x += narrow && mode != PAIRED ? 64 : 32
       w += 16
       v += 16
@@ -109,10 +170,8 @@ function twoByTwo(kind: i32, mode: i32, sums: usize, x: usize, z: usize, w: usiz
   }
 }
 
-/** Eight sums of a group; rows that have one scale for all blocks are multiplied by it. */
-function store8(kind: i32, y: usize, group: i32, count: i32, sums: usize, scales: usize): void {
-  let low = v128.load(sums)
-  let high = v128.load(sums, 16)
+/** Eight results; rows that have one scale for all blocks are multiplied by it. */
+function storeGroup(kind: i32, y: usize, group: i32, count: i32, low: v128, high: v128, scales: usize): void {
   if (kind == INT8ROW) {
     const own = scales + (<usize>group << 5)
     low = f32x4.mul(low, v128.load(own))
@@ -122,15 +181,18 @@ function store8(kind: i32, y: usize, group: i32, count: i32, sums: usize, scales
   storeRows(y, (group << 3) + 4, count, high)
 }
 
-/** args: as the kernels for many tokens have them */
+function store8(kind: i32, y: usize, group: i32, count: i32, sums: usize, scales: usize): void {
+  storeGroup(kind, y, group, count, v128.load(sums), v128.load(sums, 16), scales)
+}
+
+/** args: see linear.ts; `tokens` (a constant): of a tile of activations, 1 or 4. */
 // @ts-ignore: decorator
 @inline
-export function few(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): void {
+export function few(kind: i32, mode: i32, tokens: i32, args: usize, worker: i32, workers: i32): void {
   const scales = pointer(args, 3)
   const rows = validRows(integer(args, 6))
   const blocks = <usize>((integer(args, 7) + 31) >> 5)
   const count = integer(args, 8)
-  const sums = pointer(args, 10) + (<usize>worker << 7)
   const narrow = kind == INT4 || kind == INT4MIN
   const groups = (count + 7) >> 3
   const first = share(groups, worker, workers)
@@ -143,11 +205,19 @@ export function few(kind: i32, mode: i32, args: usize, worker: i32, workers: i32
     const w = pointer(args, 2) + (block << (narrow ? 7 : 8))
     const s = scales + (block << 4)
     const m = pointer(args, 4) + (block << 4)
+    const further = <usize>(other - group) * blocks
+    if (tokens == 1) {
+      twoByOne(
+        kind, mode, pointer(args, 0), pointer(args, 1), w, s, m, blocks, further, pointer(args, 5), group, other, count, scales,
+      )
+      continue
+    }
+    const sums = pointer(args, 10) + (<usize>worker << 7)
     for (let t = 0; t < rows; t += 2) {
       const tile = <usize>(t >> 2) * blocks
       const x = pointer(args, 0) + (tile << (mode == PAIRED ? 7 : 8)) + (<usize>(t & 2) << 2)
       const z = pointer(args, 1) + (tile << 5) + (<usize>(t & 2) << 3)
-      twoByTwo(kind, mode, sums, x, z, w, s, m, blocks, <usize>(other - group) * blocks)
+      twoByTwo(kind, mode, sums, x, z, w, s, m, blocks, further)
       const y = pointer(args, 5) + <usize>t * (<usize>count << 2)
       store8(kind, y, group, count, sums, scales)
       store8(kind, y, other, count, sums + 64, scales)

@@ -1,9 +1,8 @@
 // y = x · Wᵀ for packed integer weights and 8-bit activations, where the machine has no product of bytes into 32-bit
-// sums (integer-streams.wasm.ts and integer-tiles.wasm.ts are for those that have). "Vector" serves one token: one
-// linear stream of weights, each activation read once for the eight rows of a group, the f32 sums in registers.
-// "Matrix" serves tiles of four tokens against eight rows (pairs of tokens are left to integer-few.wasm.ts): the loop over
-// a block is kept rolled so that its eight integer sums are loop variables (unrolled, V8 chains all products of one sum
-// and spills the rest), and the f32 sums lie in memory, touched once a block.
+// sums (integer-streams.wasm.ts and integer-tiles.wasm.ts are for those that have). "Vector" serves one token, see
+// integer-few.wasm.ts. "Matrix" serves tiles of four tokens against eight rows (pairs of tokens are left to that file
+// too): the loop over a block is kept rolled so that its eight integer sums are loop variables (unrolled, V8 chains all
+// products of one sum and spills the rest), and the f32 sums lie in memory, touched once a block.
 //
 // The end of a kernel's name tells how it multiplies: P in pairs, 16 in 16 bits (integer-steps.wasm.ts).
 import {
@@ -17,115 +16,6 @@ import { addBlock, dot16, dotPairs, PAIRED, startOf, WIDE } from './integer-step
 // @ts-ignore: decorator
 @inline
 const TILE: i32 = 4
-
-// @ts-ignore: decorator
-@inline
-function vector(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): void {
-  const data = pointer(args, 0)
-  const activationScales = pointer(args, 1)
-  const weights = pointer(args, 2)
-  const scales = pointer(args, 3)
-  const minima = pointer(args, 4)
-  const out = pointer(args, 5)
-  const columns = integer(args, 7)
-  const count = integer(args, 8)
-  const blocks = <usize>((columns + 31) >> 5)
-  const narrow = kind == INT4 || kind == INT4MIN
-  const half: usize = narrow ? 64 : 128
-  const mask = v128.load(NIBBLE_MASK)
-  const f16Mask = v128.load(F16_MASK)
-  const power = v128.load(F16_POWER)
-  const ones = v128.load(ONES)
-  const groups = (count + 7) >> 3
-  const end = share(groups, worker + 1, workers)
-  for (let group = share(groups, worker, workers); group < end; group++) {
-    let sum = f32x4.splat(0)
-    let sumB = f32x4.splat(0)
-    let x = data
-    let z = activationScales
-    let w = weights + <usize>group * blocks * 2 * half
-    let s = scales + <usize>group * blocks * 16
-    let m = minima + <usize>group * blocks * 16
-    const stop = w + blocks * 2 * half
-    while (w < stop) {
-      const start = startOf(kind, z)
-      let a = start
-      let b = a
-      if (narrow && mode == PAIRED) {
-        let wa = v128.load(w)
-        let wb = v128.load(w, 64)
-        let p = v128.load32_splat(x)
-        let q = v128.load32_splat(x, 4)
-        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
-        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
-        wa = v128.load(w, 16)
-        wb = v128.load(w, 80)
-        p = v128.load32_splat(x, 8)
-        q = v128.load32_splat(x, 12)
-        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
-        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
-        wa = v128.load(w, 32)
-        wb = v128.load(w, 96)
-        p = v128.load32_splat(x, 16)
-        q = v128.load32_splat(x, 20)
-        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
-        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
-        wa = v128.load(w, 48)
-        wb = v128.load(w, 112)
-        p = v128.load32_splat(x, 24)
-        q = v128.load32_splat(x, 28)
-        a = i16x8.add(a, i16x8.add(dotPairs(p, lowNibbles(wa, mask)), dotPairs(q, highNibbles(wa, mask))))
-        b = i16x8.add(b, i16x8.add(dotPairs(p, lowNibbles(wb, mask)), dotPairs(q, highNibbles(wb, mask))))
-        a = i32x4.dot_i16x8_s(a, ones)
-        b = i32x4.dot_i16x8_s(b, ones)
-        x += 32
-      } else if (narrow) {
-        for (let c: usize = 0; c < 4; c++) {
-          const wa = v128.load(w + (c << 4))
-          const wb = v128.load(w + (c << 4), 64)
-          a = wideBytes(lowNibbles(wa, mask), x, a)
-          b = wideBytes(lowNibbles(wb, mask), x, b)
-          a = wideBytes(highNibbles(wa, mask), x + 8, a)
-          b = wideBytes(highNibbles(wb, mask), x + 8, b)
-          x += 16
-        }
-      } else {
-        for (let c: usize = 0; c < 8; c++) {
-          a = wideBytes(v128.load(w + (c << 4)), x, a)
-          b = wideBytes(v128.load(w + (c << 4), 128), x, b)
-          x += 8
-        }
-      }
-      const sa = kind == INT8ROW ? sum : widenF16x4(s, f16Mask, power)
-      const sb = kind == INT8ROW ? sum : widenF16x4(s + 8, f16Mask, power)
-      const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
-      const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
-      sum = addBlock(kind, mode, sum, a, z, sa, ma)
-      sumB = addBlock(kind, mode, sumB, b, z, sb, mb)
-      w += 2 * half
-      s += 16
-      m += 16
-      z += 8
-    }
-    if (kind == INT8ROW) {
-      sum = f32x4.mul(sum, v128.load(scales + (<usize>group << 5)))
-      sumB = f32x4.mul(sumB, v128.load(scales + (<usize>group << 5), 16))
-    }
-    storeRows(out, group << 3, count, sum)
-    storeRows(out, (group << 3) + 4, count, sumB)
-  }
-}
-
-/** Four columns of four rows, widened to 16 bits, times the 16-bit activations at x. */
-// @ts-ignore: decorator
-@inline
-function wideBytes(w: v128, x: usize, sum: v128): v128 {
-  return dot16(
-    v128.load32_splat(x, 4),
-    i16x8.extend_high_i8x16_s(w),
-    dot16(v128.load32_splat(x), i16x8.extend_low_i8x16_s(w), sum),
-  )
-}
 
 // @ts-ignore: decorator
 @inline
@@ -294,7 +184,7 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   const minima = pointer(args, 4)
   const out = pointer(args, 5)
   const rows = validRows(integer(args, 6))
-  if (inPairs(rows)) return few(kind, mode, args, worker, workers)
+  if (inPairs(rows)) return few(kind, mode, TILE, args, worker, workers)
   const columns = integer(args, 7)
   const count = integer(args, 8)
   const sums = pointer(args, 10) + (<usize>worker << 7)
@@ -332,15 +222,15 @@ function matrix(kind: i32, mode: i32, args: usize, worker: i32, workers: i32): v
   }
 }
 
-export function int4Vector16(args: usize, worker: i32, workers: i32): void { vector(INT4, WIDE, args, worker, workers) }
-export function int4VectorP(args: usize, worker: i32, workers: i32): void { vector(INT4, PAIRED, args, worker, workers) }
+export function int4Vector16(args: usize, worker: i32, workers: i32): void { few(INT4, WIDE, 1, args, worker, workers) }
+export function int4VectorP(args: usize, worker: i32, workers: i32): void { few(INT4, PAIRED, 1, args, worker, workers) }
 export function int4Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4, WIDE, args, worker, workers) }
 export function int4MatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4, PAIRED, args, worker, workers) }
-export function int4minVector16(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, WIDE, args, worker, workers) }
-export function int4minVectorP(args: usize, worker: i32, workers: i32): void { vector(INT4MIN, PAIRED, args, worker, workers) }
+export function int4minVector16(args: usize, worker: i32, workers: i32): void { few(INT4MIN, WIDE, 1, args, worker, workers) }
+export function int4minVectorP(args: usize, worker: i32, workers: i32): void { few(INT4MIN, PAIRED, 1, args, worker, workers) }
 export function int4minMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, WIDE, args, worker, workers) }
 export function int4minMatrixP(args: usize, worker: i32, workers: i32): void { matrix(INT4MIN, PAIRED, args, worker, workers) }
-export function int8Vector16(args: usize, worker: i32, workers: i32): void { vector(INT8, WIDE, args, worker, workers) }
+export function int8Vector16(args: usize, worker: i32, workers: i32): void { few(INT8, WIDE, 1, args, worker, workers) }
 export function int8Matrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8, WIDE, args, worker, workers) }
-export function int8rowVector16(args: usize, worker: i32, workers: i32): void { vector(INT8ROW, WIDE, args, worker, workers) }
+export function int8rowVector16(args: usize, worker: i32, workers: i32): void { few(INT8ROW, WIDE, 1, args, worker, workers) }
 export function int8rowMatrix16(args: usize, worker: i32, workers: i32): void { matrix(INT8ROW, WIDE, args, worker, workers) }
