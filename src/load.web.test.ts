@@ -58,8 +58,16 @@ describe('picked files', () => {
     expect(await refusal([file('gguf/model-f16.gguf', 'm-00001-of-00002.gguf')])).toMatch(
       /^file: .*lacks m-00002-of-00002/,
     )
-    expect(await refusal(new Blob(['text']))).toMatch(/^file: /)
-    expect(await refusal(new Blob([]))).toMatch(/^file: /)
+    for (const [name, text] of [
+      ['notes.txt', 'Not a model at all.'],
+      ['model.zip', 'PK\x03\x04 and more'],
+      ['model.gguf', 'GGML'],
+      ['empty.gguf', ''],
+    ] as const) {
+      const why = text === '' ? 'it is empty' : 'it begins like neither GGUF nor safetensors'
+      expect(await refusal(new File([text], name))).toContain(`file: ${name} holds no weights: ${why}.`)
+    }
+    expect(await refusal(new Blob(['text']))).toMatch(/^file: .* holds no weights/)
     expect(await refusal([])).toMatch(/^usage: /)
     expect(await refusal([new File(['{'], 'config.json'), file('model.safetensors')])).toMatch(
       /^file: config\.json is not valid JSON/,

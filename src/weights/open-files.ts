@@ -81,13 +81,26 @@ async function readWeights(files: FileSet, open: Open): Promise<Contents> {
   }
   const source = whole ?? (await open(name!))
   if (source === undefined) throw new GemmaError('file', `There is no ${files.name}.`, 'Check the address.')
-  const start = await readBytes(source, 0, Math.min(source.size, 4))
-  if (String.fromCharCode(...start) === 'GGUF') {
+  const start = await readBytes(source, 0, Math.min(source.size, 9))
+  if (String.fromCharCode(...start.subarray(0, 4)) === 'GGUF') {
     return ggufContents(await openParts(source, name ?? source.name, files, open))
   }
+  const torch = /\.(ckpt|bin|pth?)$/.test(name ?? '')
+  if (whole === undefined && !torch) checkSafetensors(source, start)
   const config = await readJson(open, 'config.json')
-  if (/\.(ckpt|bin|pth?)$/.test(name ?? '')) return torchContents([{ source }], config, files.name)
+  if (torch) return torchContents([{ source }], config, files.name)
   return safetensorsContents([{ source }], needConfig(config, files))
+}
+
+/** Says of any other file, whatever its name is, that it is the wrong one, before more files are asked for. */
+function checkSafetensors({ name, size }: Source, start: Uint8Array): void {
+  // Eight bytes of length, then JSON.
+  if (start[8] === '{'.charCodeAt(0) || (size > 0 && name.endsWith('.safetensors'))) return
+  throw new GemmaError(
+    'file',
+    `${name} holds no weights: ${size === 0 ? 'it is empty' : 'it begins like neither GGUF nor safetensors'}.`,
+    'Expected a .gguf file, or .safetensors files with config.json and the tokenizer.',
+  )
 }
 
 /** The weights among listed files: safetensors before torch before GGUF, as on disk. */
