@@ -2,7 +2,7 @@
 // weights, a build of this package, and the other engines from the package registry (never dependencies of ours).
 
 import { spawnSync } from 'node:child_process'
-import { mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Model } from './prompt.ts'
@@ -55,13 +55,18 @@ export interface Prepared {
   readonly bytes: number
 }
 
-/** Builds this package; what is measured is what is published, not the sources. */
+/** Builds this package; what is measured is what is published, not the sources. The page does not count. */
 export async function prepareOwn(scratch: string): Promise<Prepared> {
   const folder = join(scratch, 'gemma-ts')
   node(['scripts/build.ts', '--no-page', '--out', folder])
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
-  const dependencies = ['@huggingface/jinja', 'commander'].map((name) => join(ROOT, 'node_modules', name))
-  const sizes = await Promise.all([folder, ...dependencies].map(folderBytes))
+  const { dependencies } = JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8')) as {
+    dependencies: Readonly<Record<string, string>>
+  }
+  const others = Object.keys(dependencies).map((name) => join('node_modules', name))
+  const sizes = await Promise.all(
+    [folder, ...['models', ...others].map((name) => join(ROOT, name))].map(folderBytes),
+  )
   return { folder, bytes: sizes.reduce((a, b) => a + b, 0) }
 }
 
