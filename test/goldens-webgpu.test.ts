@@ -16,8 +16,15 @@ import {
 
 const missing = await missingWebGpu()
 
-/** Of logits, in float32. */
-const TOLERANCE = 2e-4
+/** Of logits, in float32; as on the CPU (goldens.test.ts). */
+const TOLERANCE = 1e-4
+/** Of the mean KL divergence from the CPU's run with the same 16-bit weights, nat: sums are added in another order. */
+const SAME_SUMS = 1e-6
+/**
+ * The same with 8- and 4-bit weights. An activation on the edge between two integers may be rounded either way and moves the
+ * later ones, by up to 1e-6 in the model used here; without one it is 1e-14.
+ */
+const SAME_ROUNDING = 1e-5
 
 function load(source: string, options: LoadOptions): Promise<GemmaModel> {
   return Gemma.load(source, { device: 'webgpu', ...options })
@@ -57,7 +64,7 @@ describe.skipIf(missing !== undefined)('on WebGPU', () => {
     const { vocabSize } = onGpu.config
     const divergence = meanDivergence(await onCpu.logits(ids), await onGpu.logits(ids), vocabSize)
     console.log(`${name}: KL(CPU ‖ GPU) = ${divergence.toExponential(1)} nat`)
-    expect(divergence).toBeLessThan(1e-6)
+    expect(divergence).toBeLessThan(SAME_SUMS)
     const pieces = await Array.fromAsync(
       onGpu.generate(ids, { maxTokens: 32, temperature: 0, stopTokens: [] }),
     )
@@ -77,8 +84,7 @@ describe.skipIf(missing !== undefined)('on WebGPU', () => {
         onGpu.config.vocabSize,
       )
       console.log(`${file}: KL(CPU ‖ GPU) = ${divergence.toExponential(1)} nat`)
-      // A value between two integers may go either way.
-      expect(divergence).toBeLessThan(1e-5)
+      expect(divergence).toBeLessThan(SAME_ROUNDING)
       const options = { maxTokens: 32, temperature: 0, stopTokens: [], speculative: false } as const
       const [gpu, cpu] = [onGpu, onCpu].map((gemma) => Array.fromAsync(gemma.generate(ids, options)))
       expect((await gpu!).map(({ token }) => token)).toEqual((await cpu!).map(({ token }) => token))
@@ -92,8 +98,7 @@ describe.skipIf(missing !== undefined)('on WebGPU', () => {
     const [cpu, gpu] = [await onCpu.logits(ids), await onGpu.logits(ids)]
     const divergence = meanDivergence(cpu, gpu, onGpu.config.vocabSize)
     console.log(`${dtype}: KL(CPU ‖ GPU) = ${divergence.toExponential(1)} nat`)
-    // The weights are the same. An activation on the edge between two integers, which may go either way, moves the later ones.
-    expect(divergence).toBeLessThan(3e-4)
+    expect(divergence).toBeLessThan(SAME_ROUNDING)
   })
 
   test('sampling with a seed draws what the CPU draws', async () => {
