@@ -2,6 +2,7 @@
 // calls that wait fail, and the next one starts a new worker.
 
 import type { Fault, Method, Methods, Reply, Request } from './protocol.ts'
+import { lendThreads, type ThreadCall, type ThreadReply } from './threads.ts'
 
 export interface CallOptions<M extends Method> {
   readonly onEvent?: (event: Methods[M]['event']) => void
@@ -44,9 +45,11 @@ export function createEngine(start: () => Worker, onDeath: (error: EngineError) 
   const waiting = new Map<number, Waiting>()
   let worker: Worker | undefined
   let last = 0
+  const threads = lendThreads((reply) => worker?.postMessage(reply satisfies ThreadReply))
   const die = (message: string): void => {
     worker?.terminate()
     worker = undefined
+    threads.end()
     const error = new EngineError({
       code: 'worker',
       message: `The model's thread ended: ${message} Load the model again.`,
@@ -55,7 +58,11 @@ export function createEngine(start: () => Worker, onDeath: (error: EngineError) 
     waiting.clear()
     onDeath(error)
   }
-  const hear = ({ data }: MessageEvent<Reply>): void => {
+  const hear = ({ data }: MessageEvent<Reply | ThreadCall>): void => {
+    if ('thread' in data) {
+      threads.hear(data)
+      return
+    }
     const call = waiting.get(data.id)
     if (call === undefined) return
     if ('event' in data) {

@@ -4,12 +4,15 @@
 import { GemmaError } from '../../src/index.web.ts'
 import { methods } from './methods.ts'
 import type { Fault, Reply, Request } from './protocol.ts'
+import { borrowThreads, type ThreadReply } from './threads.ts'
 
 const running = new Map<number, AbortController>()
 const say = (reply: Reply): void => postMessage(reply)
+const hearThread = borrowThreads((call) => postMessage(call))
 
-addEventListener('message', ({ data }: MessageEvent<Request>) => {
-  if ('abort' in data) running.get(data.id)?.abort()
+addEventListener('message', ({ data }: MessageEvent<Request | ThreadReply>) => {
+  if ('thread' in data) hearThread(data)
+  else if ('abort' in data) running.get(data.id)?.abort()
   else void answer(data)
 })
 

@@ -92,17 +92,20 @@ async function transfer(
       signal: AbortSignal.any([signal, silence.signal]),
     })
     check(response, url, offset, size)
-    let at = offset
-    for await (const chunk of response.body!) {
+    // By its reader: WebKit's streams cannot be iterated.
+    const reader = response.body!.getReader()
+    for (let at = offset; at < size; ) {
+      const { value, done } = await reader.read()
+      if (done) return
       clearTimeout(timer)
       timer = setTimeout(() => silence.abort(), SILENCE_MS)
-      const bytes = chunk.subarray(0, size - at)
+      const bytes = value.subarray(0, size - at)
       access.write(bytes, { at })
       at += bytes.byteLength
       wrote(bytes.byteLength)
       advance(name, bytes.byteLength)
-      if (at >= size) break
     }
+    await reader.cancel()
   } finally {
     clearTimeout(timer)
   }

@@ -32,9 +32,10 @@ const SPARE_BYTES = 50e6
 const PROGRESS_MS = 100
 
 export async function storage(): Promise<Storage> {
+  const folders = await root()
   const { usage = 0, quota = 0 } = await navigator.storage.estimate()
   const models: KeptModel[] = []
-  for await (const [id, handle] of (await root()).entries()) {
+  for await (const [id, handle] of folders.entries()) {
     if (handle.kind !== 'directory') continue
     const folder = handle as FileSystemDirectoryHandle
     const manifest = await readManifest(folder)
@@ -228,14 +229,26 @@ async function write(folder: FileSystemDirectoryHandle, name: string, text: stri
 
 async function root(): Promise<FileSystemDirectoryHandle> {
   const { storage: manager } = navigator as Partial<Navigator>
-  if (typeof manager?.getDirectory !== 'function') {
-    throw new GemmaError(
-      'unsupported',
-      'This browser keeps no files for pages.',
-      'Load the model without keeping it, or use a newer browser on a page served by https or from localhost.',
-    )
+  const { FileSystemFileHandle: handle } = globalThis as Partial<typeof globalThis>
+  if (typeof manager?.getDirectory !== 'function' || handle?.prototype.createSyncAccessHandle === undefined) {
+    throw keepsNothing()
   }
-  return (await manager.getDirectory()).getDirectoryHandle(FOLDER, { create: true })
+  try {
+    return await (await manager.getDirectory()).getDirectoryHandle(FOLDER, { create: true })
+  } catch (cause) {
+    // A private window, or storage that is switched off; each browser has a name of its own for it.
+    throw cause instanceof DOMException ? keepsNothing(cause) : cause
+  }
+}
+
+function keepsNothing(cause?: DOMException): GemmaError {
+  const what = cause === undefined ? '' : ` (${cause.message})`
+  return new GemmaError(
+    'unsupported',
+    `This browser keeps no files for pages here${what}.`,
+    'Load the model without keeping it, or use a newer browser and no private window, on a page served by https or from localhost.',
+    { cause },
+  )
 }
 
 /** Two tabs must not write the same model, nor one delete what another writes. */

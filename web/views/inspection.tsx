@@ -9,6 +9,8 @@ export interface InspectionCardProps {
   readonly chosen: WebInspection
   readonly source: Source
   readonly machine: WebMachine | undefined
+  /** Whether this browser keeps files for pages. */
+  readonly canKeep: boolean
   readonly disabled: boolean
   readonly onContext: (contextLength: number) => void
   readonly onLoad: (options: LoadOptions, keep: boolean) => void
@@ -22,6 +24,7 @@ export function InspectionCard({
   chosen,
   source,
   machine,
+  canKeep,
   disabled,
   onContext,
   onLoad,
@@ -29,7 +32,7 @@ export function InspectionCard({
   const [dtype, setDtype] = useState<LoadOptions['dtype']>('auto')
   const [device, setDevice] = useState<LoadOptions['device']>('auto')
   const [threads, setThreads] = useState<number>()
-  const mayKeep = source.kind === 'files' || source.kind === 'url'
+  const mayKeep = canKeep && (source.kind === 'files' || source.kind === 'url')
   const [keep, setKeep] = useState(true)
   const { parameters } = chosen
   const most = (chosen.config?.max_position_embeddings as number | undefined) ?? 8192

@@ -4,7 +4,13 @@ import { formatBytes } from '../../src/format.ts'
 import type { WebMachine } from '../../src/index.web.ts'
 import type { Storage } from '../engine/protocol.ts'
 
-export function MachineNote({ machine, storage }: { machine: WebMachine; storage: Storage }) {
+export interface MachineNoteProps {
+  readonly machine: WebMachine
+  /** undefined where the browser keeps nothing. */
+  readonly storage: Storage | undefined
+}
+
+export function MachineNote({ machine, storage }: MachineNoteProps) {
   const { threads, isolated, gpu, memory } = machine
   return (
     <aside class="machine" aria-label="This machine">
@@ -23,10 +29,16 @@ export function MachineNote({ machine, storage }: { machine: WebMachine; storage
             ? 'The browser does not say how much memory there is.'
             : `About ${formatBytes(memory)} of memory${memory >= 8 * 2 ** 30 ? ', or more: browsers admit to no more' : ''}`}
         </li>
-        {storage.quota > 0 && (
+        {storage === undefined ? (
           <li>
-            {formatBytes(storage.usage)} kept here, of {formatBytes(storage.quota)} that the browser grants
+            Models cannot be kept here: this browser stores no files for the page (a private window, perhaps).
           </li>
+        ) : (
+          storage.quota > 0 && (
+            <li>
+              {formatBytes(storage.usage)} kept here, of {formatBytes(storage.quota)} that the browser grants
+            </li>
+          )
         )}
       </ul>
     </aside>

@@ -30,6 +30,7 @@ const NOTHING: Storage = { models: [], usage: 0, quota: 0 }
 export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProps) {
   const [machine, setMachine] = useState<WebMachine>()
   const [storage, setStorage] = useState<Storage>(NOTHING)
+  const [canKeep, setCanKeep] = useState(true)
   const [chosen, setChosen] = useState<Chosen>()
   const [progress, setProgress] = useState<Progress>()
   const [token, setToken] = useState('')
@@ -44,7 +45,8 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
       setStorage(await engine.call('storage', []))
     } catch (error) {
       // A browser that keeps nothing can still run models.
-      if ((error as { code?: string }).code !== 'unsupported') setFault(messageOf(error))
+      if ((error as { code?: string }).code === 'unsupported') setCanKeep(false)
+      else setFault(messageOf(error))
     }
   }
   useEffect(() => {
@@ -95,8 +97,10 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
   }
 
   const keep = async ({ source, inspection }: Chosen, signal: AbortSignal): Promise<Source> => {
-    // The browser may otherwise delete what is kept when the disk is full.
-    await navigator.storage?.persist?.()
+    setProgress({ phase: source.kind === 'url' ? 'download' : 'copy', name: '', bytes: 0, totalBytes: 0 })
+    // The browser may otherwise delete what is kept when the disk is full. Nothing waits for it: Firefox asks the person,
+    // who may never answer.
+    navigator.storage?.persist?.().catch((error: unknown) => console.warn(error))
     const id = await engine.call('keep', [source, inspection.files], { signal, onEvent: setProgress })
     return { kind: 'kept', id }
   }
@@ -143,6 +147,7 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
             chosen={chosen.inspection}
             source={chosen.source}
             machine={machine}
+            canKeep={canKeep}
             disabled={busy}
             onContext={reckon}
             onLoad={(options, keepIt) => load(chosen.source, options, keepIt ? chosen : undefined)}
@@ -167,7 +172,7 @@ export function ModelView({ engine, loaded, onLoading, onLoaded }: ModelViewProp
           </button>
         </p>
       )}
-      {machine && <MachineNote machine={machine} storage={storage} />}
+      {machine && <MachineNote machine={machine} storage={canKeep ? storage : undefined} />}
     </>
   )
 }
