@@ -1,7 +1,7 @@
 // Loading as a browser does it, from Blobs, Files and addresses; Node has all of them too. What needs a real
 // browser is in test/browser.test.ts.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, openAsBlob, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -73,6 +73,16 @@ describe('picked files', () => {
       /^file: config\.json is not valid JSON/,
     )
   })
+})
+
+test('a picked file that has changed since is named', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'gemma-web-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'model.gguf')
+  writeFileSync(path, readFileSync(`${ROOT}/gguf/model-f16.gguf`))
+  const picked = new File([await openAsBlob(path)], 'model.gguf')
+  writeFileSync(path, 'another')
+  expect(await refusal(picked)).toMatch(/^file: model\.gguf can no longer be read\. Was it moved/)
 })
 
 /** Serves a directory by ranges; gives its address. */

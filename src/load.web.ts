@@ -32,6 +32,9 @@ export async function load(
   const start = performance.now()
   checkLoadOptions(options)
   if (!canShare() && (options.threads ?? 0) > 0) {
+    if (globalThis.crossOriginIsolated) {
+      throw new GemmaError('usage', 'This browser shares no memory between threads.', 'Pass threads: 0.')
+    }
     throw new GemmaError(
       'usage',
       'This page cannot run threads: it is not isolated from other origins.',

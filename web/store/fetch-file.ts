@@ -2,6 +2,7 @@
 // attempt ended. Knows no model.
 
 import { abortedError, GemmaError } from '../../src/error.ts'
+import { readSlice } from '../../src/weights/bytes-source.ts'
 
 export interface Target {
   readonly name: string
@@ -25,22 +26,9 @@ export async function copyFile(
   access.truncate(0)
   for (let at = 0; at < size; at += CHUNK_BYTES) {
     if (signal.aborted) throw abortedError(signal)
-    const chunk = await readChunk(file.slice(at, Math.min(size, at + CHUNK_BYTES)), name)
+    const chunk = new Uint8Array(await readSlice(name, file.slice(at, Math.min(size, at + CHUNK_BYTES))))
     access.write(chunk, { at })
     advance(name, chunk.byteLength)
-  }
-}
-
-async function readChunk(part: Blob, name: string): Promise<Uint8Array<ArrayBuffer>> {
-  try {
-    return new Uint8Array(await part.arrayBuffer())
-  } catch (cause) {
-    throw new GemmaError(
-      'file',
-      `${name} can no longer be read.`,
-      'Was it moved or changed? Pick it again.',
-      { cause },
-    )
   }
 }
 

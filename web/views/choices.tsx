@@ -86,7 +86,7 @@ function Kept({ model, token, disabled, onChoose, onResume, onForget }: ChoicesP
         <small>
           {whole
             ? `${formatBytes(bytes)}, kept in this browser`
-            : `${formatBytes(here)} of ${formatBytes(bytes)} are here`}
+            : `${formatBytes(here)} of ${formatBytes(bytes)} are here${url === undefined ? '; pick the file again to have all of it' : ''}`}
         </small>
       </div>
       <div class="actions">
