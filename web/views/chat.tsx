@@ -76,7 +76,8 @@ export function ChatView({ engine, loaded, settings, onSettings, visible }: Chat
             ref={field}
             rows={2}
             value={draft}
-            placeholder="Ask something. Enter sends, Shift+Enter begins a new line, Escape stops an answer."
+            placeholder="Ask something"
+            aria-describedby="keys"
             onInput={(event) => setDraft(event.currentTarget.value)}
             onKeyDown={(event) => {
               if (event.key !== 'Enter' || event.shiftKey || event.isComposing) return
@@ -95,6 +96,9 @@ export function ChatView({ engine, loaded, settings, onSettings, visible }: Chat
           </button>
         )}
       </form>
+      <p id="keys" class="keys">
+        Enter sends, Shift+Enter begins a new line, Escape stops an answer.
+      </p>
       <Figures conversation={conversation} loaded={loaded} last={last} />
       <div class="tools">
         <button type="button" disabled={turns.length === 0} onClick={conversation.clear}>
