@@ -45,9 +45,21 @@ export interface WebGpuLowering {
   shared<T>(key: string, make: () => T): T
   /** The pieces of a weight, a cache, a constant or a state. */
   pieces(tensor: Tensor): readonly Piece[]
+  /** The steps that read a value. */
+  readersOf(tensor: Tensor): readonly Step[]
+  /** Whether a value passes from one step to the next and nobody else: then no buffer need ever hold it. */
+  passesTo(tensor: Tensor, reader: Step): boolean
+  /** Most storage buffers of a kernel, `runRows` not counted. */
+  readonly mostBuffers: number
 }
 
 export type WebGpuLoweringRule = (step: Step, lower: WebGpuLowering) => void
+
+/**
+ * Lowers the steps that begin with steps[at] as one, if they are such as it knows; gives how many they are, 0 where they are
+ * not.
+ */
+export type WebGpuFusion = (steps: readonly Step[], at: number, lower: WebGpuLowering) => number
 
 export type WebGpuLowerings = ReadonlyMap<Op, WebGpuLoweringRule>
 

@@ -1,5 +1,5 @@
-// Every op with its WGSL lowering. The backend looks rules up here; an op that is missing is named when a tape that uses
-// it is compiled.
+// Every op with its WGSL lowering, and what is lowered as one where it follows each other. The backend looks rules up here;
+// an op that is missing is named when a tape that uses it is compiled.
 
 import { addOp } from './add/add.ts'
 import { addWebGpu } from './add/add.wgsl.ts'
@@ -17,9 +17,9 @@ import { linearOp } from './linear/linear.ts'
 import { linearWebGpu } from './linear/linear.wgsl.ts'
 import { logprobOp } from './logprob/logprob.ts'
 import { logprobWebGpu } from './logprob/logprob.wgsl.ts'
-import type { WebGpuLowerings } from './lowering-webgpu.ts'
+import type { WebGpuFusion, WebGpuLowerings } from './lowering-webgpu.ts'
 import { rmsNormOp } from './rmsnorm/rmsnorm.ts'
-import { rmsNormWebGpu } from './rmsnorm/rmsnorm.wgsl.ts'
+import { addNormWebGpu, normAddNormWebGpu, rmsNormWebGpu } from './rmsnorm/rmsnorm.wgsl.ts'
 import { ropeOp } from './rope/rope.ts'
 import { ropeWebGpu } from './rope/rope.wgsl.ts'
 import { sampleOp } from './sample/sample.ts'
@@ -41,3 +41,6 @@ export const webGpuLowerings: WebGpuLowerings = new Map([
   [sampleOp, sampleWebGpu],
   [logprobOp, logprobWebGpu],
 ])
+
+/** Longer ones first. */
+export const webGpuFusions: readonly WebGpuFusion[] = [normAddNormWebGpu, addNormWebGpu]

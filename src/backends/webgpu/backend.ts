@@ -4,8 +4,8 @@
 
 import { GemmaError, throwIfAborted } from '../../error.ts'
 import { elementCount, type RunInputs, type Tape, type Tensor } from '../../graph/tape.ts'
-import type { WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
-import { webGpuLowerings } from '../../ops/webgpu.ts'
+import type { WebGpuFusion, WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
+import { webGpuFusions, webGpuLowerings } from '../../ops/webgpu.ts'
 import { type Backend, MAX_ROWS, type Plan } from '../backend.ts'
 import { type OpenDevice, reportErrors } from './device.ts'
 import { createTakeDrawn } from './follow.ts'
@@ -25,6 +25,8 @@ export interface WebGpuBackendOptions {
   readonly constants: ReadonlyMap<Tensor, Float32Array>
   /** How ops become dispatches; default: those of inference. */
   readonly lowerings?: WebGpuLowerings
+  /** Steps that become one kernel; default: all that are known. */
+  readonly fusions?: readonly WebGpuFusion[]
   /** Most rows of a run; default MAX_ROWS. */
   readonly mostRows?: number
   /** Largest binding in bytes; smaller only in tests of tensors in several pieces. */
@@ -69,7 +71,8 @@ export async function createWebGpuBackend(options: WebGpuBackendOptions): Promis
 }
 
 function createBackend(options: WebGpuBackendOptions): Backend {
-  const { open, tensors, constants, lowerings = webGpuLowerings, mostRows = MAX_ROWS } = options
+  const { open, tensors, constants, mostRows = MAX_ROWS } = options
+  const { lowerings = webGpuLowerings, fusions = webGpuFusions } = options
   const { dispatchesPerSubmit = Number.POSITIVE_INFINITY } = options
   const { device } = open
   const limit = device.limits.maxStorageBufferBindingSize
@@ -105,7 +108,8 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   }
 
   const compile = (tape: Tape): Program => {
-    const program = compileProgram(tape, lowerings, store)
+    const mostBuffers = device.limits.maxStorageBuffersPerShaderStage
+    const program = compileProgram(tape, { lowerings, fusions, mostBuffers }, store)
     checkSizes(program, limit)
     return program
   }

@@ -26,6 +26,9 @@ export interface OpenDevice {
  */
 const LARGEST_BINDING = 1 << 30
 
+/** Storage buffers of a kernel that are asked for, where the adapter has more than the 8 of every device. */
+const MOST_BUFFERS = 10
+
 /** The largest binding that a device of this adapter will take, in bytes. */
 export function largestBindingOf({ adapter }: FoundAdapter): number {
   return Math.min(LARGEST_BINDING, adapter.limits.maxStorageBufferBindingSize)
@@ -46,11 +49,12 @@ export async function findAdapter(gpu: GPU): Promise<FoundAdapter | undefined> {
 /** Opens a device with the limits that models want, as far as the adapter has them. Throws GemmaError 'device'. */
 export async function openDevice(found: FoundAdapter): Promise<OpenDevice> {
   const { adapter, name, software } = found
-  const { maxBufferSize } = adapter.limits
+  const { maxBufferSize, maxStorageBuffersPerShaderStage } = adapter.limits
   const binding = largestBindingOf(found)
   const requiredLimits = {
     maxStorageBufferBindingSize: binding,
     maxBufferSize: Math.min(Math.max(binding, 256 << 20), maxBufferSize),
+    maxStorageBuffersPerShaderStage: Math.min(MOST_BUFFERS, maxStorageBuffersPerShaderStage),
   }
   const device = await adapter
     .requestDevice({ label: 'gemma-ts', requiredLimits })

@@ -2,6 +2,7 @@
 
 import type { Tape, Tensor } from '../../graph/tape.ts'
 import type { WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
+import { webGpuFusions } from '../../ops/webgpu.ts'
 import { checkSizes, compileProgram } from './program.ts'
 import { cutTensors } from './store.ts'
 
@@ -15,12 +16,16 @@ export interface EstimateOptions {
   readonly largestBinding: number
 }
 
+/** Storage buffers that every device gives a kernel. */
+const BUFFERS_EVERYWHERE = 8
+
 /** Bytes of values and scratch. Throws GemmaError 'unsupported' where a step makes more than one binding may be. */
 export function estimateScratch({ tensors, tapes, lowerings, largestBinding }: EstimateOptions): number {
   const cuts = cutTensors(tensors, largestBinding)
   const sizes: number[] = []
   for (const tape of tapes) {
-    const program = compileProgram(tape, lowerings, cuts)
+    const kernels = { lowerings, fusions: webGpuFusions, mostBuffers: BUFFERS_EVERYWHERE }
+    const program = compileProgram(tape, kernels, cuts)
     checkSizes(program, largestBinding)
     program.sizes.forEach((bytes, i) => {
       sizes[i] = Math.max(sizes[i] ?? 0, bytes)

@@ -2,12 +2,13 @@
 // not be both read and written, so values do not share one large buffer but take turns in several. Knows no kernel by name.
 
 import { GemmaError } from '../../error.ts'
-import { elementCount, type Tape, type Tensor } from '../../graph/tape.ts'
+import { elementCount, type Step, type Tape, type Tensor } from '../../graph/tape.ts'
 import type { ScratchBuffer } from '../../ops/lowering.ts'
 import type {
   Binding,
   Groups,
   PiecePart,
+  WebGpuFusion,
   WebGpuLowering,
   WebGpuLowerings,
 } from '../../ops/lowering-webgpu.ts'
@@ -32,8 +33,17 @@ export interface Program {
   readonly sizes: readonly number[]
 }
 
-export function compileProgram(tape: Tape, lowerings: WebGpuLowerings, store: Cuts): Program {
-  const dispatches = lowerTape(tape, lowerings, store)
+/** What tapes are lowered with. */
+export interface Kernels {
+  readonly lowerings: WebGpuLowerings
+  /** Tried in this order at every step. */
+  readonly fusions: readonly WebGpuFusion[]
+  /** Most storage buffers of a kernel, those counted that a run brings. */
+  readonly mostBuffers: number
+}
+
+export function compileProgram(tape: Tape, kernels: Kernels, store: Cuts): Program {
+  const dispatches = lowerTape(tape, kernels, store)
   return { dispatches, ...takeTurns(dispatches, tape) }
 }
 
@@ -52,8 +62,13 @@ export function isPassing(binding: Binding): binding is Passing {
   return 'scratch' in binding || ('role' in binding && binding.role === 'value')
 }
 
-function lowerTape(tape: Tape, lowerings: WebGpuLowerings, store: Cuts): Dispatch[] {
+/** Storage buffers that every kernel has: the rows of a run. */
+const BUFFERS_OF_RUNS = 1
+
+function lowerTape(tape: Tape, { lowerings, fusions, mostBuffers }: Kernels, store: Cuts): Dispatch[] {
   const dispatches: Dispatch[] = []
+  const readers = readersIn(tape)
+  const readersOf = (tensor: Tensor): readonly Step[] => readers.get(tensor) ?? []
   const made = new Map<string, unknown>()
   let scratches = 0
   const whole = (binding: Binding): Passing | PiecePart => {
@@ -78,13 +93,46 @@ function lowerTape(tape: Tape, lowerings: WebGpuLowerings, store: Cuts): Dispatc
       return made.get(key) as T
     },
     pieces: (tensor) => store.pieces(tensor),
+    readersOf,
+    passesTo: (tensor, reader) =>
+      !tape.kept.has(tensor) && readersOf(tensor).every((step) => step === reader),
+    mostBuffers: mostBuffers - BUFFERS_OF_RUNS,
   }
-  for (const step of tape.steps) {
-    const lower = lowerings.get(step.op)
-    if (!lower) throw new Error(`no WGSL lowering for ${step.op.name}`)
-    lower(step, lowering)
+  const { steps } = tape
+  for (let at = 0; at < steps.length; ) {
+    const step = steps[at]!
+    const together = firstFusion(fusions, steps, at, lowering)
+    if (together === 0) {
+      const lower = lowerings.get(step.op)
+      if (!lower) throw new Error(`no WGSL lowering for ${step.op.name}`)
+      lower(step, lowering)
+    }
+    at += Math.max(1, together)
   }
   return dispatches
+}
+
+function firstFusion(
+  fusions: readonly WebGpuFusion[],
+  steps: readonly Step[],
+  at: number,
+  lowering: WebGpuLowering,
+): number {
+  for (const fusion of fusions) {
+    const together = fusion(steps, at, lowering)
+    if (together > 0) return together
+  }
+  return 0
+}
+
+function readersIn({ steps }: Tape): Map<Tensor, Step[]> {
+  const readers = new Map<Tensor, Step[]>()
+  for (const step of steps) {
+    for (const tensor of new Set(step.inputs)) {
+      if (!readers.get(tensor)?.push(step)) readers.set(tensor, [step])
+    }
+  }
+  return readers
 }
 
 export function passingBytes(passing: Passing): number {

@@ -2,12 +2,13 @@
 // group, and where they are few the heads of neighbouring rows) over one stretch of the keys. Keys come 64 at a time: an
 // invocation scores one key against all queries, then mixes four columns of all 64 values; running maxima and sums fold the
 // runs together (Milakov & Gimelshein 2018, arXiv 1805.02867; Dao et al. 2022, arXiv 2205.14135). A second kernel joins the
-// stretches of a long context.
+// stretches of a long context, and rounds what products with packed weights read.
 
-import type { CacheDtype } from '../../graph/dtype.ts'
+import { BLOCK, type CacheDtype } from '../../graph/dtype.ts'
 import { cacheStride } from '../append/append.wgsl.ts'
+import { ROUND_TO, ROUNDED_WRITES, roundsToo } from '../linear/quantize.wgsl.ts'
 import type { WebGpuLoweringRule } from '../lowering-webgpu.ts'
-import { kernel, kernelOf } from '../wgsl/kernel.ts'
+import { type Kernel, kernel, kernelOf, NONE } from '../wgsl/kernel.ts'
 import { EXP, TANH } from '../wgsl/math.ts'
 import type { AttentionOptions } from './attention.ts'
 
@@ -179,13 +180,15 @@ var<workgroup> maxima: array<f32, ${queries * 8}>;`,
   })
 })
 
-const joinKernel = kernel('attention, join', {
-  reads: { parts: 'f32' },
-  writes: { out: 'f32' },
-  numbers: { heads: 'u32', headDim: 'u32', splits: 'u32' },
-  size: 64,
-  functions: [EXP],
-  main: /* wgsl */ `
+const joinKernel = kernelOf(
+  (rounds: boolean): Kernel<string, 'heads' | 'headDim' | 'splits'> =>
+    kernel<string, string, 'heads' | 'headDim' | 'splits'>(`attention, join${rounds ? ', rounded' : ''}`, {
+      reads: { parts: 'f32' },
+      writes: { out: 'f32', ...(rounds ? ROUNDED_WRITES : NONE) },
+      numbers: { heads: 'u32', headDim: 'u32', splits: 'u32' },
+      size: 64,
+      functions: [EXP, ...(rounds ? [ROUND_TO('out')] : [])],
+      main: /* wgsl */ `
   if (group.y >= run.rows) { return; }
   let head = group.y * numbers.heads + group.x;
   let size = numbers.headDim + 2u;
@@ -203,8 +206,15 @@ const joinKernel = kernel('attention, join', {
     }
     out[head * numbers.headDim + column] = mixed / total;
   }
+  ${rounds ? ROUND_HEAD : ''}
 `,
-})
+    }),
+)
+
+const ROUND_HEAD = /* wgsl */ `
+  storageBarrier();
+  let blocks = numbers.headDim / 32u;
+  if (lane < blocks) { roundBlock(head * numbers.headDim + 32u * lane, 32u, head * blocks + lane); }`
 
 /** Keys are taken in stretches of at least this many, and in at most so many stretches, when there are few rows. */
 const SHORTEST_SPLIT = 256
@@ -243,6 +253,9 @@ export const attentionWebGpu: WebGpuLoweringRule = ({ inputs, outputs: [out], at
     (rows) => [Math.ceil(rows / rowsPerTile), tiles, splits],
   )
   if (splits > 1) {
-    lower.dispatch(joinKernel, { parts, out: out! }, { heads, headDim, splits }, (rows) => [heads, rows, 1])
+    const made = headDim % BLOCK === 0 ? roundsToo(out!, lower) : undefined
+    const bindings = { parts, out: out!, ...made }
+    const groups = (rows: number) => [heads, rows, 1] as const
+    lower.dispatch(joinKernel(made !== undefined), bindings, { heads, headDim, splits }, groups)
   }
 }

@@ -1,10 +1,11 @@
 // Rounding to 8 bits in blocks of 32 on the GPU, as linear.ts defines it.
 
-import { BLOCK } from '../../graph/dtype.ts'
+import { BLOCK, isPacked } from '../../graph/dtype.ts'
 import { matrixSize, type Tensor } from '../../graph/tape.ts'
 import type { ScratchBuffer } from '../lowering.ts'
 import type { WebGpuLowering } from '../lowering-webgpu.ts'
 import { kernel } from '../wgsl/kernel.ts'
+import { linearOp } from './linear.ts'
 
 /** Functions over an array of f32: the largest magnitude of a block, and its values rounded, four to a word. */
 export const ROUND_BLOCK = (array: string): string => /* wgsl */ `
@@ -24,20 +25,11 @@ fn roundedWord(at: u32, count: u32, word: u32, inverse: f32) -> u32 {
   return bytes;
 }`
 
-const quantizeKernel = kernel('quantize', {
-  reads: { x: 'f32' },
-  writes: { data: 'u32', scales: 'vec2f' },
-  numbers: { rows: 'u32', columns: 'u32' },
-  size: 64,
-  functions: [ROUND_BLOCK('x')],
-  main: /* wgsl */ `
-  let blocks = (numbers.columns + 31u) / 32u;
-  if (id.x >= blocks || id.y >= min(numbers.rows, run.rows)) { return; }
-  let at = id.y * numbers.columns + 32u * id.x;
-  let count = min(32u, numbers.columns - 32u * id.x);
+/** fn roundBlock: the block of `count` values at `at` of an array goes to data and scales, as quantize writes them. */
+export const ROUND_TO = (array: string): string => /* wgsl */ `${ROUND_BLOCK(array)}
+fn roundBlock(at: u32, count: u32, block: u32) {
   let largest = largestIn(at, count);
   let inverse = inverseOf(largest);
-  let block = id.y * blocks + id.x;
   var sum = 0;
   for (var word = 0u; word < 8u; word++) {
     let bytes = roundedWord(at, count, word, inverse);
@@ -46,6 +38,22 @@ const quantizeKernel = kernel('quantize', {
   }
   let scale = largest / 127.0;
   scales[block] = vec2f(scale, scale * f32(sum));
+}`
+
+/** The buffers that roundBlock writes, as a kernel declares them. */
+export const ROUNDED_WRITES = { data: 'u32', scales: 'vec2f' } as const
+
+const quantizeKernel = kernel('quantize', {
+  reads: { x: 'f32' },
+  writes: ROUNDED_WRITES,
+  numbers: { rows: 'u32', columns: 'u32' },
+  size: 64,
+  functions: [ROUND_TO('x')],
+  main: /* wgsl */ `
+  let blocks = (numbers.columns + 31u) / 32u;
+  if (id.x >= blocks || id.y >= min(numbers.rows, run.rows)) { return; }
+  let count = min(32u, numbers.columns - 32u * id.x);
+  roundBlock(id.y * numbers.columns + 32u * id.x, count, id.y * blocks + id.x);
 `,
 })
 
@@ -55,17 +63,37 @@ export interface RoundedRows {
   readonly scales: ScratchBuffer
 }
 
-/** Rounds x once for all the products that read it. */
+/** Rounds x once for all the products that read it, unless the kernel that made x has done it. */
 export function rounded(x: Tensor, lower: WebGpuLowering): RoundedRows {
-  return lower.shared(`rounded ${x.id}`, () => {
+  return lower.shared(keyOf(x), () => {
     const { rows, columns } = matrixSize(x.shape)
-    const blocks = Math.ceil(columns / BLOCK)
-    const made = { data: lower.scratch(rows * blocks * BLOCK), scales: lower.scratch(rows * blocks * 8) }
+    const made = scratchFor(x, lower)
     lower.dispatch(quantizeKernel, { x, ...made }, { rows, columns }, (valid) => [
-      Math.ceil(blocks / 64),
+      Math.ceil(columns / BLOCK / 64),
       Math.min(rows, valid),
       1,
     ])
     return made
   })
+}
+
+/**
+ * For the kernel that makes x: the buffers into which it also rounds it, where products with packed weights will read it;
+ * else nothing.
+ */
+export function roundsToo(x: Tensor, lower: WebGpuLowering): RoundedRows | undefined {
+  const wanted = lower
+    .readersOf(x)
+    .some(({ op, inputs }) => op === linearOp && inputs[0] === x && isPacked(inputs[1]!.dtype))
+  return wanted ? lower.shared(keyOf(x), () => scratchFor(x, lower)) : undefined
+}
+
+function keyOf(x: Tensor): string {
+  return `rounded ${x.id}`
+}
+
+function scratchFor(x: Tensor, lower: WebGpuLowering): RoundedRows {
+  const { rows, columns } = matrixSize(x.shape)
+  const blocks = Math.ceil(columns / BLOCK)
+  return { data: lower.scratch(rows * blocks * BLOCK), scales: lower.scratch(rows * blocks * 8) }
 }

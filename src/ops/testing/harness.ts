@@ -41,6 +41,8 @@ export interface OpCase {
   readonly training?: boolean
   readonly constants?: ReadonlyMap<Tensor, Float32Array>
   readonly build: (tape: Tape) => void
+  /** Compares only values that no step reads: what lies between may then never be anywhere by itself, as in a model. */
+  readonly endsOnly?: boolean
   /** Taken one after the other; caches stay. */
   readonly runs: readonly RunInputs[]
   /**
@@ -219,7 +221,7 @@ async function runCase(backend: Backend, one: OpCase): Promise<Value[]> {
   for (const [run, inputs] of one.runs.entries()) {
     await backend.run(plan, inputs)
     for (const { op, outputs } of tape.steps) {
-      for (const tensor of outputs) {
+      for (const tensor of outputs.filter((one) => tape.kept.has(one))) {
         const [capacity, columns] = tensor.shape as [number, number]
         const values = backend.read(plan, tensor, Math.min(capacity, inputs.rows))
         results.push({ op: op.name, run, columns, values })
@@ -233,11 +235,14 @@ async function runCase(backend: Backend, one: OpCase): Promise<Value[]> {
   return results
 }
 
-/** Records a case with every value kept. */
+/** Records a case with every value kept that it compares. */
 export function recordCase(one: OpCase): Tape {
   const tape = createTape(one.capacity)
   one.build(tape)
-  for (const { outputs } of tape.steps) for (const tensor of outputs) keep(tape, tensor)
+  const read = new Set(tape.steps.flatMap(({ inputs }) => inputs))
+  for (const tensor of tape.steps.flatMap(({ outputs }) => outputs)) {
+    if (!one.endsOnly || !read.has(tensor)) keep(tape, tensor)
+  }
   return tape
 }
 

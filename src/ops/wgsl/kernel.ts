@@ -27,6 +27,9 @@ export interface KernelParts<R extends string, W extends string, N extends strin
   readonly main: string
 }
 
+/** No buffers more: for kernels of which some forms have a buffer that others lack. */
+export const NONE: Readonly<Record<string, string>> = {}
+
 /** What a run brings: see backends/webgpu/run-inputs.ts, which writes it. */
 const RUN = /* wgsl */ `
 struct Run { rows: u32, seed: u32, topK: u32, topP: u32, temperature: f32, limited: u32, scalars: array<vec4f, 4> }
