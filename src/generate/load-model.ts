@@ -13,7 +13,13 @@ import { type Adapters, matrixSize, type Tensor } from '../graph/tape.ts'
 import { cacheCapacity, createState } from '../model/blocks.ts'
 import { type ModelConfig, parseConfig } from '../model/config.ts'
 import { adapterBytes, checkAdapter, createAdapters } from '../model/lora.ts'
-import { createParameters, type ParameterSpec, type Parameters, parameterSpecs } from '../model/parameters.ts'
+import {
+  createParameters,
+  type ParameterSpec,
+  type Parameters,
+  parameterSpecs,
+  readTogether,
+} from '../model/parameters.ts'
 import type { Checkpoint, Encoding, StoredAdapter, StoredTensor } from '../weights/checkpoint.ts'
 import type { ChosenDevice } from './choose-device.ts'
 import { createEngine, type Engine, MOST_CHOICES, type Model, sizingTapes } from './engine.ts'
@@ -130,6 +136,7 @@ async function createBackend(
       const { createWebGpuBackend } = await import('../backends/webgpu/backend.ts')
       return await createWebGpuBackend({
         ...{ open: await openDevice(gpu), tensors, constants },
+        together: readTogether(model.parameters),
         sizing: sizingTapes(model),
       })
     } catch (error) {

@@ -112,3 +112,11 @@ export function createParameters(config: ModelConfig, dtypeOf: (spec: ParameterS
   })
   return { embedding, layers, finalNorm: make({ name: FINAL_NORM, shape: [config.hiddenSize] }) }
 }
+
+/** Weights of a layer that have the same inputs, so that one product may read them as one matrix. */
+export function readTogether({ layers }: Parameters): Tensor[][] {
+  return layers.flatMap(({ query, key, value, gate, up }) => [
+    [query, key, value],
+    [gate, up],
+  ])
+}

@@ -5,22 +5,36 @@ import { createWebGpuBackend } from '../backends/webgpu/backend.ts'
 import { compileProgram } from '../backends/webgpu/program.ts'
 import { cutTensors } from '../backends/webgpu/store.ts'
 import { missingWebGpu, sharedDevice } from '../backends/webgpu/testing/webgpu.node.ts'
-import type { Dtype } from '../graph/dtype.ts'
-import type { Tape, Tensor } from '../graph/tape.ts'
+import type { CacheDtype, Dtype } from '../graph/dtype.ts'
+import { persistentTensor, type RunInputs, type Tape, type Tensor } from '../graph/tape.ts'
 import type { StoredTensor } from '../weights/checkpoint.ts'
 import { add } from './add/add.ts'
+import { append } from './append/append.ts'
+import { attention } from './attention/attention.ts'
 import { geglu } from './geglu/geglu.ts'
 import { linear } from './linear/linear.ts'
 import type { WebGpuFusion } from './lowering-webgpu.ts'
 import { rmsNorm } from './rmsnorm/rmsnorm.ts'
-import { expectSame, INLINE, input, type OpCase, recordCase, runOf, weight } from './testing/harness.ts'
-import { normals, storedValues } from './testing/stored.ts'
+import { rope, ropeTable } from './rope/rope.ts'
+import {
+  cache,
+  expectSame,
+  INLINE,
+  input,
+  type OpCase,
+  recordCase,
+  runOf,
+  weight,
+} from './testing/harness.ts'
+import { normals, randomStored, storedValues } from './testing/stored.ts'
 import { webGpuFusions, webGpuLowerings } from './webgpu.ts'
 
 const missing = await missingWebGpu()
 
-const matrix = (dtype: Dtype, rows: number, columns: number): readonly [Tensor, StoredTensor] =>
-  weight(dtype, storedValues('F32', [rows, columns], normals(rows * columns, rows, columns ** -0.5)))
+const matrix = (dtype: Dtype, rows: number, columns: number): readonly [Tensor, StoredTensor] => {
+  if (dtype === 'int4min') return weight(dtype, randomStored('Q4_1', rows, columns, rows))
+  return weight(dtype, storedValues('F32', [rows, columns], normals(rows * columns, rows, columns ** -0.5)))
+}
 const gain = (width: number): readonly [Tensor, StoredTensor] =>
   weight('f32', storedValues('F32', [width], normals(width, width + 1, 0.5)))
 
@@ -35,7 +49,9 @@ function kernelsOf(
   mostBuffers = 10,
 ): string[] {
   const kernels = { lowerings: webGpuLowerings, fusions, mostBuffers }
-  const { dispatches } = compileProgram(recordCase(one), kernels, cutTensors(tensorsOf(one), 1 << 27))
+  const held = [...tensorsOf(one), ...(one.constants?.keys() ?? [])]
+  const cuts = cutTensors(held, 1 << 27, one.together)
+  const { dispatches } = compileProgram(recordCase(one), kernels, cuts)
   return dispatches.map(({ kernel }) => kernel.name)
 }
 
@@ -43,7 +59,7 @@ function kernelsOf(
 async function valuesOf(one: OpCase, fusions: readonly WebGpuFusion[]): Promise<Float32Array[]> {
   const constants = one.constants ?? new Map<Tensor, Float32Array>()
   const given = { open: await sharedDevice(), tensors: tensorsOf(one), constants, fusions }
-  const backend = await createWebGpuBackend(given)
+  const backend = await createWebGpuBackend({ ...given, together: one.together })
   for (const [tensor, stored] of one.weights ?? []) await backend.load(tensor, stored)
   const tape: Tape = recordCase(one)
   const plan = backend.compile(tape)
@@ -96,6 +112,32 @@ function sumCase({ width, rows, capacity = rows, dtype = 'f32', inner = false }:
   }
 }
 
+/** The feed-forward half of a layer; `shared`: whether gate and up lie together. */
+function branchesCase(
+  dtype: Dtype,
+  [columns, width]: readonly [number, number],
+  rows: number,
+  shared = true,
+): OpCase {
+  const x = input(columns, normals(rows * columns, rows))
+  const [gate, up] = [matrix(dtype, width, columns), matrix(dtype, width, columns)]
+  const down = matrix(dtype, 16, width)
+  return {
+    name: `branches of ${rows} rows, ${width} × ${columns} in ${dtype}`,
+    capacity: rows,
+    weights: [x.entry, gate, up, down],
+    together: shared ? [[gate[0], up[0]]] : [],
+    build(tape) {
+      const hidden = x.on(tape)
+      const gated = geglu(tape, linear(tape, hidden, gate[0]), linear(tape, hidden, up[0]))
+      linear(tape, gated, down[0])
+    },
+    endsOnly: true,
+    runs: [runOf(rows)],
+    tolerance: { relative: dtype === 'f32' ? 3e-6 : 1e-2, absolute: 1e-6 },
+  }
+}
+
 /** gelu(gate) · up and a product that reads it. */
 function gatedCase(width: number, rows: number, capacity = rows): OpCase {
   const [gate, up] = [1, 2].map((seed) => input(width, normals(rows * width, seed, 2)))
@@ -138,6 +180,27 @@ describe('sums and norms', () => {
 })
 
 describe('gated branches', () => {
+  test('are one product for few rows, where they lie together', () => {
+    const names = (...given: Parameters<typeof branchesCase>): string[] =>
+      kernelsOf(branchesCase(...given)).slice(1)
+    expect(names('f32', [32, 64], 1)).toEqual(['linear f32, wide, 1, gated', 'linear f32, wide, 1'])
+    const packed = ['quantize', 'linear int4, 4, gated', 'quantize', 'linear int4, 4']
+    expect(names('int4', [32, 64], 5)).toEqual(packed)
+    expect(names('f32', [32, 64], 1, false)).toContain('geglu')
+    expect(names('f32', [32, 64], 9)).toContain('geglu')
+    expect(kernelsOf({ ...branchesCase('f32', [32, 64], 1), endsOnly: false })).toContain('geglu')
+  })
+
+  test('give what the parts give', () =>
+    expectFused(
+      (['f32', 'bf16', 'f16', 'int8', 'int8row', 'int4', 'int4min'] as const).flatMap((dtype) => [
+        branchesCase(dtype, [32, 64], 1),
+        branchesCase(dtype, [dtype === 'int4min' ? 96 : 100, 64], 3),
+        branchesCase(dtype, [dtype === 'int4min' ? 160 : 65, 32], 8),
+        branchesCase(dtype, [64, dtype === 'int4min' ? 96 : 12], 1),
+      ]),
+    ))
+
   test('are rounded by the kernel that makes them', () => {
     expect(kernelsOf(gatedCase(64, 1)).slice(2)).toEqual(['geglu, rounded', 'linear int8, 1'])
     return expectFused([
@@ -148,4 +211,95 @@ describe('gated branches', () => {
       gatedCase(257, 20, 32),
     ])
   })
+})
+
+interface Layer {
+  readonly heads?: number
+  readonly kvHeads?: number
+  readonly headDim: number
+  readonly rows: number
+  readonly capacity?: number
+  /** Of queries, keys and values. */
+  readonly dtypes?: readonly [Dtype, Dtype, Dtype]
+  readonly cacheDtype?: CacheDtype
+  /** Whether queries and keys are normalised (Gemma 3). */
+  readonly norms?: boolean
+  readonly together?: boolean
+}
+
+const POSITIONS = 24
+
+/** The first half of a layer from its products to what attention gives. */
+function attentionCase(layer: Layer): OpCase {
+  const { heads = 2, kvHeads = 1, headDim, rows, capacity = rows, norms = false, cacheDtype = 'f32' } = layer
+  const { dtypes = ['f32', 'f32', 'f32'], together = true } = layer
+  const x = input(32, normals(rows * 32, rows))
+  const counts = [heads, kvHeads, kvHeads].map((count) => count * headDim)
+  const weights = counts.map((count, i) => matrix(dtypes[i]!, count, 32))
+  const gains = [gain(headDim), gain(headDim)]
+  const table = persistentTensor('constant', 'angles', [POSITIONS, headDim], 'f32')
+  const caches = [0, 1].map(() => cache(2 * POSITIONS, kvHeads * headDim, cacheDtype))
+  const places = (from: number): RunInputs =>
+    runOf(rows, {
+      positions: Array.from({ length: rows }, (_, i) => from + (i >> 1)),
+      sequences: Array.from({ length: rows }, (_, i) => i % 2),
+    })
+  const exact = dtypes.every((dtype) => dtype === 'f32') && cacheDtype === 'f32'
+  return {
+    name: `${heads}/${kvHeads} heads × ${headDim}, ${rows} of ${capacity} rows, ${dtypes}, cache ${cacheDtype}, ${norms ? '' : 'no '}norms`,
+    capacity,
+    weights: [x.entry, ...weights, ...gains],
+    caches,
+    constants: new Map([[table, ropeTable(POSITIONS, headDim, 10_000)]]),
+    together: together ? [weights.map(([tensor]) => tensor)] : [],
+    build(tape) {
+      const hidden = x.on(tape)
+      const turned = (i: 0 | 1): Tensor => {
+        const y = linear(tape, hidden, weights[i]![0])
+        return rope(tape, norms ? rmsNorm(tape, y, gains[i]![0], 1e-6) : y, table)
+      }
+      const [query, key] = [turned(0), turned(1)]
+      const value = linear(tape, hidden, weights[2]![0])
+      append(tape, key, caches[0]!, POSITIONS)
+      append(tape, value, caches[1]!, POSITIONS)
+      const options = { heads, kvHeads, headDim, scale: headDim ** -0.5, window: 0, softcap: 0 }
+      attention(tape, query, caches[0]!, caches[1]!, { ...options, capacity: POSITIONS })
+    },
+    endsOnly: true,
+    runs: [places(0), places((rows + 1) >> 1)],
+    tolerance: { relative: exact ? 3e-6 : 1e-2, absolute: 1e-6 },
+  }
+}
+
+describe('heads', () => {
+  const names = (layer: Partial<Layer>): string[] =>
+    kernelsOf(attentionCase({ headDim: 32, rows: 1, ...layer })).slice(1)
+
+  test('are one product and one kernel that turns and keeps them', () => {
+    expect(names({})).toEqual(['linear f32, wide, 1', 'heads into f32', 'attention f32, 4'])
+    const rounded = ['quantize', 'linear int8, 1', 'heads into f16, normalised', 'attention f16, 4']
+    expect(names({ dtypes: ['int8', 'int8', 'int8'], cacheDtype: 'f16', norms: true })).toEqual(rounded)
+    const mixed = names({ dtypes: ['int4', 'int4', 'int8'] })
+    expect(mixed.filter((name) => name.startsWith('linear'))).toEqual([
+      ...['linear int4, 1', 'linear int4, 1', 'linear int8, 1'],
+    ])
+    expect(mixed).toContain('heads into f32')
+    // A scale of the cache would belong to two heads.
+    expect(names({ headDim: 16, cacheDtype: 'int8' })).toContain('append int8')
+    expect(kernelsOf({ ...attentionCase({ headDim: 32, rows: 1 }), endsOnly: false })).toContain('rope')
+  })
+
+  test('give what the parts give', () =>
+    expectFused([
+      attentionCase({ headDim: 8, rows: 1 }),
+      attentionCase({ headDim: 256, rows: 1, norms: true }),
+      attentionCase({ headDim: 32, rows: 3, capacity: 8, norms: true, cacheDtype: 'f16' }),
+      attentionCase({ headDim: 32, heads: 4, kvHeads: 2, rows: 5, cacheDtype: 'int8' }),
+      attentionCase({ headDim: 64, heads: 3, kvHeads: 3, rows: 20, capacity: 32, norms: true }),
+      attentionCase({ headDim: 32, rows: 1, dtypes: ['int8', 'int8', 'int8'] }),
+      attentionCase({ headDim: 16, heads: 4, kvHeads: 4, rows: 10, dtypes: ['int4', 'int4', 'int4'] }),
+      attentionCase({ headDim: 16, rows: 2, dtypes: ['bf16', 'bf16', 'bf16'] }),
+      attentionCase({ headDim: 32, rows: 2, dtypes: ['int4', 'int4', 'int8'] }),
+      attentionCase({ headDim: 32, rows: 2, together: false, cacheDtype: 'int8' }),
+    ]))
 })

@@ -8,7 +8,7 @@ import type { Kernel } from './wgsl/kernel.ts'
 
 /**
  * Some rows of a tensor that outlives runs, in buffers of their own: no binding may be larger than the device allows
- * (128 MiB everywhere), so large tensors lie in several pieces.
+ * (128 MiB everywhere), so large tensors lie in several pieces; small ones that are read together share buffers.
  */
 export interface Piece {
   readonly tensor: Tensor
@@ -16,6 +16,9 @@ export interface Piece {
   /** First row of the tensor that lies here, and how many do. A vector is one row. */
   readonly first: number
   readonly rows: number
+  /** Pieces of different weights with the same home lie in the same buffers, this one with so many rows above it. */
+  readonly home: number
+  readonly above: number
 }
 
 /** One of a piece's buffers: narrow integers keep scales and minima apart (see wgsl/weight.ts). */

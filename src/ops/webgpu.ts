@@ -9,6 +9,8 @@ import { attentionOp } from './attention/attention.ts'
 import { attentionWebGpu } from './attention/attention.wgsl.ts'
 import { embedOp } from './embed/embed.ts'
 import { embedWebGpu } from './embed/embed.wgsl.ts'
+import { gatedWebGpu } from './fused/gated.wgsl.ts'
+import { headsWebGpu } from './fused/heads.wgsl.ts'
 import { gegluOp } from './geglu/geglu.ts'
 import { gegluWebGpu } from './geglu/geglu.wgsl.ts'
 import { lastOp } from './last/last.ts'
@@ -43,4 +45,9 @@ export const webGpuLowerings: WebGpuLowerings = new Map([
 ])
 
 /** Longer ones first. */
-export const webGpuFusions: readonly WebGpuFusion[] = [normAddNormWebGpu, addNormWebGpu]
+export const webGpuFusions: readonly WebGpuFusion[] = [
+  headsWebGpu,
+  gatedWebGpu,
+  normAddNormWebGpu,
+  addNormWebGpu,
+]

@@ -14,7 +14,7 @@ import { pipelinesOf } from './pipelines.ts'
 import { checkSizes, compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
 import { createReadBack } from './read-back.ts'
 import { ROW_BYTES, RUN_BYTES, rowBlock, runBlock } from './run-inputs.ts'
-import { createStore, tooLargeToBind } from './store.ts'
+import { createStore, type Together, tooLargeToBind } from './store.ts'
 import { BUFFER } from './usage.ts'
 
 export interface WebGpuBackendOptions {
@@ -23,6 +23,8 @@ export interface WebGpuBackendOptions {
   /** Weights, caches and states. */
   readonly tensors: readonly Tensor[]
   readonly constants: ReadonlyMap<Tensor, Float32Array>
+  /** Weights that share buffers, so that one product reads them as one matrix, where they are alike and fit. */
+  readonly together?: Together
   /** How ops become dispatches; default: those of inference. */
   readonly lowerings?: WebGpuLowerings
   /** Steps that become one kernel; default: all that are known. */
@@ -80,7 +82,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   const held = [...tensors, ...constants.keys()]
   checkContext(held, limit)
   const pipelines = pipelinesOf(device)
-  const store = createStore(device, held, largest)
+  const store = createStore(device, held, largest, options.together)
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = BUFFER
   const runBuffer = device.createBuffer({ label: 'run', size: RUN_BYTES, usage: UNIFORM | COPY_DST })
   const rowBuffer = device.createBuffer({
@@ -103,7 +105,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
     for (const piece of store.pieces(tensor)) {
       const columns = tensor.shape.at(-1)!
       const part = values.slice(piece.first * columns, (piece.first + piece.rows) * columns)
-      device.queue.writeBuffer(store.buffer({ piece, part: 'data' }), 0, part)
+      device.queue.writeBuffer(store.buffer({ piece, part: 'data' }), piece.above * columns * 4, part)
     }
   }
 
@@ -241,9 +243,10 @@ function createBackend(options: WebGpuBackendOptions): Backend {
       let at = 0
       for (const piece of store.pieces(tensor)) {
         const buffer = store.buffer({ piece, part: 'data' })
-        const all = piece.rows * tensor.shape.at(-1)! * 4
-        for (let from = 0; from < all; from += FETCH_BYTES) {
-          const bytes = Math.min(FETCH_BYTES, all - from)
+        const rowBytes = tensor.shape.at(-1)! * 4
+        const end = (piece.above + piece.rows) * rowBytes
+        for (let from = piece.above * rowBytes; from < end; from += FETCH_BYTES) {
+          const bytes = Math.min(FETCH_BYTES, end - from)
           const part = await readBack(device.createCommandEncoder(), [{ buffer, from, bytes }])
           values.set(new Float32Array(part), at)
           at += bytes / 4

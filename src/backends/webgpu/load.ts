@@ -33,7 +33,7 @@ export async function loadTensor(
       const { encoding, subtract, name } = stored
       const rowScales = scales?.subarray(from, from + count)
       const packed = pack({ encoding, bytes, rows: count, columns, rowScales, subtract, name }, tensor.dtype)
-      write(device, store, piece, packed, { from: from - piece.first, columns })
+      write(device, store, piece, packed, { from: piece.above + from - piece.first, columns })
       // What is written is copied first: without this, a fast source would pile copies up.
       await device.queue.onSubmittedWorkDone()
       onBytes?.(bytes.length)

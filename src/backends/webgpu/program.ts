@@ -74,7 +74,9 @@ function lowerTape(tape: Tape, { lowerings, fusions, mostBuffers }: Kernels, sto
   const whole = (binding: Binding): Passing | PiecePart => {
     if ('piece' in binding || 'scratch' in binding || binding.role === 'value') return binding
     const [piece, ...more] = store.pieces(binding)
-    if (!piece || more.length > 0) throw new Error(`${binding.name} lies in several pieces`)
+    if (!piece || more.length > 0 || piece.above > 0) {
+      throw new Error(`${binding.name} has no buffers of its own`)
+    }
     return { piece, part: 'data' }
   }
   const lowering: WebGpuLowering = {

@@ -14,7 +14,7 @@ export interface Cuts {
 }
 
 export interface Store extends Cuts {
-  /** A piece's buffer; a tensor that lies in one piece stands for its data. */
+  /** The buffer that a piece lies in, `above` rows from its beginning. */
   buffer(part: PiecePart): GPUBuffer
   readonly weightBytes: number
   readonly cacheBytes: number
@@ -23,9 +23,33 @@ export interface Store extends Cuts {
 /** Pieces begin at a multiple of so many rows: then every part of them begins at a whole word. */
 const ROW_STEP = 8
 
+/** Weights whose rows one product may read as those of a single matrix. */
+export type Together = readonly (readonly Tensor[])[]
+
 /** Cuts tensors so that no piece needs a binding larger than `largest`; makes nothing. */
-export function cutTensors(tensors: Iterable<Tensor>, largest: number): Cuts {
-  const pieces = new Map([...tensors].map((tensor) => [tensor, cutTensor(tensor, largest)]))
+export function cutTensors(tensors: Iterable<Tensor>, largest: number, together: Together = []): Cuts {
+  const pieces = new Map<Tensor, readonly Piece[]>()
+  let homes = 0
+  for (const group of together.filter((one) => canShare(one, largest))) {
+    let above = 0
+    for (const tensor of group) {
+      const { rows } = matrixSize(tensor.shape)
+      pieces.set(tensor, [{ tensor, index: 0, first: 0, rows, home: homes, above }])
+      above += rows
+    }
+    homes++
+  }
+  for (const tensor of tensors) {
+    if (pieces.has(tensor)) continue
+    const { rows } = matrixSize(tensor.shape)
+    const most = canCut(tensor) ? rowsWithin(tensor, largest) : rows
+    const own: Piece[] = []
+    for (let first = 0; first < rows; first += most) {
+      const place = { first, rows: Math.min(rows - first, most), home: homes++, above: 0 }
+      own.push({ tensor, index: own.length, ...place })
+    }
+    pieces.set(tensor, own)
+  }
   return {
     pieces(tensor) {
       const own = pieces.get(tensor)
@@ -35,47 +59,62 @@ export function cutTensors(tensors: Iterable<Tensor>, largest: number): Cuts {
   }
 }
 
-function cutTensor(tensor: Tensor, largest: number): Piece[] {
-  const { rows } = matrixSize(tensor.shape)
-  const most = canCut(tensor) ? rowsWithin(tensor, largest) : rows
-  const pieces: Piece[] = []
-  for (let first = 0; first < rows; first += most) {
-    pieces.push({ tensor, index: pieces.length, first, rows: Math.min(rows - first, most) })
-  }
-  return pieces
+/** Whether weights fit into one binding, one below the other. */
+function canShare(group: readonly Tensor[], largest: number): boolean {
+  const [first] = group
+  if (!first) return false
+  const { columns } = matrixSize(first.shape)
+  const alike = group.every(({ role, dtype, shape }) => {
+    const own = matrixSize(shape)
+    return role === 'weight' && dtype === first.dtype && own.columns === columns && own.rows % ROW_STEP === 0
+  })
+  const rows = group.reduce((sum, { shape }) => sum + matrixSize(shape).rows, 0)
+  return alike && bytesOf(first, rows).data <= largest
 }
 
-export function createStore(device: GPUDevice, tensors: readonly Tensor[], largest: number): Store {
-  const cuts = cutTensors(tensors, largest)
-  const buffers = new Map<Piece, Record<PiecePart['part'], GPUBuffer | undefined>>()
+export function createStore(
+  device: GPUDevice,
+  tensors: readonly Tensor[],
+  largest: number,
+  together: Together = [],
+): Store {
+  const cuts = cutTensors(tensors, largest, together)
+  const homes = new Map<number, Piece[]>()
+  for (const piece of tensors.flatMap((tensor) => cuts.pieces(tensor))) {
+    if (!homes.get(piece.home)?.push(piece)) homes.set(piece.home, [piece])
+  }
+  const buffers = new Map<number, Record<PiecePart['part'], GPUBuffer | undefined>>()
   const sums = { weights: 0, caches: 0 }
   const make = (label: string, bytes: number): GPUBuffer | undefined => {
     if (bytes === 0) return undefined
     const usage = BUFFER.STORAGE | BUFFER.COPY_DST | BUFFER.COPY_SRC
     return device.createBuffer({ label, size: Math.ceil(bytes / 16) * 16, usage })
   }
-  for (const tensor of tensors) {
-    for (const piece of cuts.pieces(tensor)) {
-      const bytes = bytesOf(tensor, piece.rows)
-      const label = piece.index === 0 ? tensor.name : `${tensor.name} from row ${piece.first}`
-      buffers.set(piece, {
-        data: make(label, bytes.data),
-        scales: make(`${label}, scales`, bytes.scales),
-        minima: make(`${label}, minima`, bytes.minima),
-      })
-      sums[tensor.role === 'cache' ? 'caches' : 'weights'] += bytes.data + bytes.scales + bytes.minima
-    }
+  for (const [home, pieces] of homes) {
+    const [{ tensor }] = pieces as [Piece]
+    const bytes = bytesOf(tensor, Math.max(...pieces.map(({ above, rows }) => above + rows)))
+    const label = pieces.map(nameOf).join(' and ')
+    buffers.set(home, {
+      data: make(label, bytes.data),
+      scales: make(`${label}, scales`, bytes.scales),
+      minima: make(`${label}, minima`, bytes.minima),
+    })
+    sums[tensor.role === 'cache' ? 'caches' : 'weights'] += bytes.data + bytes.scales + bytes.minima
   }
   return {
     ...cuts,
     buffer({ piece, part }) {
-      const buffer = buffers.get(piece)?.[part]
+      const buffer = buffers.get(piece.home)?.[part]
       if (!buffer) throw new Error(`${piece.tensor.name} has no ${part}`)
       return buffer
     },
     weightBytes: sums.weights,
     cacheBytes: sums.caches,
   }
+}
+
+function nameOf({ tensor, index, first }: Piece): string {
+  return index === 0 ? tensor.name : `${tensor.name} from row ${first}`
 }
 
 function bytesOf(tensor: Tensor, rows: number): PartBytes {

@@ -4,82 +4,80 @@
 import { type CacheDtype, cacheRowBytes } from '../../graph/dtype.ts'
 import { ROUND_BLOCK } from '../linear/quantize.wgsl.ts'
 import { elementwise, type WebGpuLoweringRule } from '../lowering-webgpu.ts'
-import { type Kernel, type KernelParts, kernel } from '../wgsl/kernel.ts'
+import { kernel, kernelOf } from '../wgsl/kernel.ts'
 import { HALF_BITS } from '../wgsl/math.ts'
 
-const PARTS = {
-  reads: { values: 'f32' },
-  writes: { cache: 'u32' },
-  numbers: { width: 'u32', capacity: 'u32', stride: 'u32' },
-  size: 64,
-} as const satisfies Partial<KernelParts<string, string, string>>
-
-const SLOT = /* wgsl */ `
-// The word at which a row's place in the cache begins.
+/**
+ * fn slotOf: the word at which a row's place in the cache begins. Needs numbers.capacity, and numbers.stride, the words of a
+ * row.
+ */
+export const SLOT: string = /* wgsl */ `
 fn slotOf(row: u32) -> u32 {
   let slot = u32(runRows[row].sequence) * numbers.capacity + u32(runRows[row].position) % numbers.capacity;
   return slot * numbers.stride;
 }`
 
-type AppendKernel = Kernel<'values' | 'cache', 'width' | 'capacity' | 'stride'>
+/** Values that are written together: what fills a word, or shares a scale. */
+export const UNIT: Readonly<Record<CacheDtype, number>> = { f32: 1, f16: 2, int8: 32 }
 
-/** Each with the values that one invocation writes. */
-const KERNELS: Readonly<Record<CacheDtype, readonly [AppendKernel, number]>> = {
-  f32: [
-    kernel('append f32', {
-      ...PARTS,
-      functions: [SLOT],
-      main: /* wgsl */ `
-  if (id.x >= numbers.width || id.y >= run.rows) { return; }
-  cache[slotOf(id.y) + id.x] = bitcast<u32>(values[id.y * numbers.width + id.x]);
-`,
-    }),
-    1,
-  ],
-  f16: [
-    kernel('append f16', {
-      ...PARTS,
-      functions: [SLOT, HALF_BITS],
-      main: /* wgsl */ `
-  let i = 2u * id.x;
-  if (i >= numbers.width || id.y >= run.rows) { return; }
-  let at = id.y * numbers.width + i;
-  var word = halfBits(values[at]);
-  if (i + 1u < numbers.width) { word |= halfBits(values[at + 1u]) << 16u; }
-  cache[slotOf(id.y) + id.x] = word;
-`,
-    }),
-    2,
-  ],
-  int8: [
-    kernel('append int8', {
-      ...PARTS,
-      functions: [SLOT, ROUND_BLOCK('values')],
-      main: /* wgsl */ `
-  let base = 32u * id.x;
-  if (base >= numbers.width || id.y >= run.rows) { return; }
-  let count = min(32u, numbers.width - base);
-  let at = id.y * numbers.width + base;
+/** What appendUnit needs, once for all caches that get values of the same array. */
+export function appendHelpers(dtype: CacheDtype, array: string): readonly string[] {
+  if (dtype === 'f16') return [HALF_BITS]
+  return dtype === 'int8' ? [ROUND_BLOCK(array)] : []
+}
+
+/**
+ * fn NAME(slot, unit, at): writes a unit of the cache row that begins at word `slot`; its values begin at `at` of the array.
+ * Needs numbers.width, the values of a row.
+ */
+export function appendUnit(
+  dtype: CacheDtype,
+  { name, array, cache }: Record<'name' | 'array' | 'cache', string>,
+): string {
+  const body: Readonly<Record<CacheDtype, string>> = {
+    f32: `${cache}[slot + unit] = bitcast<u32>(${array}[at]);`,
+    f16: /* wgsl */ `
+  var word = halfBits(${array}[at]);
+  if (2u * unit + 1u < numbers.width) { word |= halfBits(${array}[at + 1u]) << 16u; }
+  ${cache}[slot + unit] = word;`,
+    int8: /* wgsl */ `
+  let count = min(32u, numbers.width - 32u * unit);
   let largest = largestIn(at, count);
   let inverse = inverseOf(largest);
-  let row = slotOf(id.y);
   for (var word = 0u; 4u * word < count; word++) {
-    cache[row + 8u * id.x + word] = roundedWord(at, count, word, inverse);
+    ${cache}[slot + 8u * unit + word] = roundedWord(at, count, word, inverse);
   }
-  cache[row + (numbers.width + 3u) / 4u + id.x] = bitcast<u32>(largest / 127.0);
-`,
-    }),
-    32,
-  ],
+  ${cache}[slot + (numbers.width + 3u) / 4u + unit] = bitcast<u32>(largest / 127.0);`,
+  }
+  return /* wgsl */ `
+fn ${name}(slot: u32, unit: u32, at: u32) { ${body[dtype]} }`
 }
+
+const appendKernel = kernelOf((dtype: CacheDtype) =>
+  kernel(`append ${dtype}`, {
+    reads: { values: 'f32' },
+    writes: { cache: 'u32' },
+    numbers: { width: 'u32', capacity: 'u32', stride: 'u32' },
+    size: 64,
+    functions: [
+      SLOT,
+      ...appendHelpers(dtype, 'values'),
+      appendUnit(dtype, { name: 'appendUnit', array: 'values', cache: 'cache' }),
+    ],
+    main: /* wgsl */ `
+  let first = ${UNIT[dtype]}u * id.x;
+  if (first >= numbers.width || id.y >= run.rows) { return; }
+  appendUnit(slotOf(id.y), id.x, id.y * numbers.width + first);
+`,
+  }),
+)
 
 export const appendWebGpu: WebGpuLoweringRule = ({ inputs: [values, cache], attributes }, lower) => {
   const width = cache!.shape[1]!
   const dtype = cache!.dtype as CacheDtype
-  const [append, perInvocation] = KERNELS[dtype]
   const numbers = { width, capacity: attributes.capacity as number, stride: cacheStride(dtype, width) }
-  const groups = elementwise(Math.ceil(width / perInvocation))
-  lower.dispatch(append, { values: values!, cache: cache! }, numbers, groups)
+  const groups = elementwise(Math.ceil(width / UNIT[dtype]))
+  lower.dispatch(appendKernel(dtype), { values: values!, cache: cache! }, numbers, groups)
 }
 
 /** Words of one row of a cache. */

@@ -9,14 +9,15 @@ const embedKernel = kernelOf((dtype: WeightDtype) =>
   kernel(`embed ${dtype}`, {
     reads: { weight: 'u32', scales: 'u32', minima: 'u32' },
     writes: { out: 'f32' },
-    numbers: { columns: 'u32', first: 'u32', count: 'u32', scale: 'f32' },
+    numbers: { columns: 'u32', first: 'u32', count: 'u32', above: 'u32', scale: 'f32' },
     size: 64,
     functions: [decoder(dtype)],
     main: /* wgsl */ `
   if (id.x >= numbers.columns || id.y >= run.rows) { return; }
   // Of a token before the piece this is a very large number.
   let row = u32(runRows[id.y].token) - numbers.first;
-  if (row < numbers.count) { out[id.y * numbers.columns + id.x] = decode(row, id.x) * numbers.scale; }
+  if (row >= numbers.count) { return; }
+  out[id.y * numbers.columns + id.x] = decode(numbers.above + row, id.x) * numbers.scale;
 `,
   }),
 )
@@ -25,7 +26,7 @@ export const embedWebGpu: WebGpuLoweringRule = ({ inputs: [table], outputs: [out
   const { columns } = matrixSize(table!.shape)
   const { scale } = attributes as { scale: number }
   for (const piece of lower.pieces(table!)) {
-    const numbers = { columns, first: piece.first, count: piece.rows, scale }
+    const numbers = { columns, first: piece.first, count: piece.rows, above: piece.above, scale }
     lower.dispatch(
       embedKernel(table!.dtype as WeightDtype),
       { ...partsOf(piece), out: out! },

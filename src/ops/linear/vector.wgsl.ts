@@ -1,8 +1,11 @@
 // y = x · Wᵀ for one row or a few: what decoding does. Reading the weights is all the work, so each invocation takes 16
 // bytes of a weight row at a time (32 integers of 8 bits: twice that) and its neighbours the next; a workgroup sums the
-// products of a few weight rows at once, so that each load of x serves them all.
+// products of a few weight rows at once, so that each load of x serves them all. A gated product takes two halves of a weight,
+// gate above up, and gives gelu(gate) · up: a workgroup has the rows of both that belong together.
 
+import { GELU } from '../geglu/geglu.wgsl.ts'
 import { type Kernel, kernel, kernelOf } from '../wgsl/kernel.ts'
+import { EXP } from '../wgsl/math.ts'
 import { HALF } from '../wgsl/weight.ts'
 
 export type FloatDtype = 'f32' | 'bf16' | 'f16'
@@ -33,19 +36,40 @@ function each(tokens: Tokens, code: (t: number) => string): string {
   return Array.from({ length: tokens }, (_, t) => code(t)).join('\n    ')
 }
 
-const start = (tokens: Tokens): string => /* wgsl */ `
+/** Numbers of a row that one workgroup gives. */
+export function vectorOutputs(gated: boolean): number {
+  return gated ? VECTOR_ROWS / 2 : VECTOR_ROWS
+}
+
+/** Weight row of sum `r`: gated, every other one lies as many rows below as there are results. */
+const weightRow = (gated: boolean, r: string): string =>
+  gated
+    ? `(min(first + ${r} / 2u, numbers.count - 1u) + ${r} % 2u * numbers.count)`
+    : `min(first + ${r}, numbers.count - 1u)`
+
+const start = (tokens: Tokens, gated: boolean): string => /* wgsl */ `
   let rows = min(numbers.rows, run.rows);
-  let first = (group.x + group.y * groups.x) * ${VECTOR_ROWS}u;
+  let first = (group.x + group.y * groups.x) * ${vectorOutputs(gated)}u;
   let token0 = group.z * ${tokens}u;
   if (first >= numbers.count || token0 >= rows) { return; }
   var sums: array<f32, ${VECTOR_ROWS * tokens}>;`
 
-const shared = (tokens: Tokens): string => /* wgsl */ `
+const shared = (tokens: Tokens, gated: boolean): string => /* wgsl */ `
 var<workgroup> partial: array<f32, ${LANES * VECTOR_ROWS * tokens}>;
-var<workgroup> eighths: array<f32, ${8 * VECTOR_ROWS * tokens}>;`
+var<workgroup> eighths: array<f32, ${8 * VECTOR_ROWS * tokens}>;
+fn wholeSum(i: u32) -> f32 {
+  var sum = 0.0;
+  for (var j = 0u; j < 8u; j++) { sum += eighths[i * 8u + j]; }
+  return sum;
+}
+${gated ? EXP + GELU : ''}`
 
-/** Sums over the lanes, eight lanes to a sum first; then one invocation per sum writes it. */
-const finish = (tokens: Tokens, factor = ''): string => /* wgsl */ `
+/** Sums over the lanes, eight lanes to a sum first; then one invocation per result writes it. `factor`: of a weight row. */
+const finish = (
+  tokens: Tokens,
+  gated: boolean,
+  factor: (row: string) => string = () => '',
+): string => /* wgsl */ `
   for (var i = 0u; i < ${VECTOR_ROWS * tokens}u; i++) { partial[i * ${LANES}u + lane] = sums[i]; }
   workgroupBarrier();
   for (var i = lane / 8u; i < ${VECTOR_ROWS * tokens}u; i += ${LANES / 8}u) {
@@ -54,13 +78,18 @@ const finish = (tokens: Tokens, factor = ''): string => /* wgsl */ `
     eighths[i * 8u + lane % 8u] = sum;
   }
   workgroupBarrier();
-  if (lane >= ${VECTOR_ROWS * tokens}u) { return; }
-  var sum = 0.0;
-  for (var j = 0u; j < 8u; j++) { sum += eighths[lane * 8u + j]; }
-  let row = first + lane % ${VECTOR_ROWS}u;
-  let token = token0 + lane / ${VECTOR_ROWS}u;
+  if (lane >= ${vectorOutputs(gated) * tokens}u) { return; }
+  let row = first + lane % ${vectorOutputs(gated)}u;
+  let token = token0 + lane / ${vectorOutputs(gated)}u;
   if (row < numbers.count && token < rows) {
-    out[token * numbers.outColumns + numbers.outFrom + row] = sum${factor};
+    ${
+      gated
+        ? `let gate = wholeSum(2u * lane)${factor('row')};
+    let up = wholeSum(2u * lane + 1u)${factor('numbers.count + row')};
+    let value = gelu(gate) * up;`
+        : `let value = wholeSum(lane)${factor('row')};`
+    }
+    out[token * numbers.outColumns + numbers.outFrom + row] = value;
   }`
 
 /** How one load of a weight row is read, and multiplied with what stands beside it in x. */
@@ -121,29 +150,35 @@ export function isWide(dtype: FloatDtype, columns: number): boolean {
   return columns % WIDE[dtype].values === 0
 }
 
-export const floatVectorKernel: (dtype: FloatDtype, wide: boolean, tokens: Tokens) => FloatVectorKernel =
-  kernelOf((dtype: FloatDtype, wide: boolean, tokens: Tokens) => {
+export const floatVectorKernel: (
+  dtype: FloatDtype,
+  wide: boolean,
+  tokens: Tokens,
+  gated: boolean,
+) => FloatVectorKernel = kernelOf(
+  (dtype: FloatDtype, wide: boolean, tokens: Tokens, gated: boolean): FloatVectorKernel => {
     const load = wide ? WIDE[dtype] : NARROW[dtype]
-    return kernel(`linear ${dtype}, ${wide ? 'wide' : 'narrow'}, ${tokens}`, {
+    return kernel(`linear ${dtype}, ${wide ? 'wide' : 'narrow'}, ${tokens}${gated ? ', gated' : ''}`, {
       reads: { x: wide ? 'vec4f' : 'f32', weight: load.element },
       writes: { out: 'f32' },
       numbers: PRODUCT_NUMBERS,
       size: LANES,
-      functions: [shared(tokens)],
-      main: /* wgsl */ `${start(tokens)}
+      functions: [shared(tokens, gated)],
+      main: /* wgsl */ `${start(tokens, gated)}
   let loads = numbers.columns / ${load.values}u;
   for (var k = lane; k < loads; k += ${LANES}u) {
     ${each(tokens, (t) => load.x(`min(token0 + ${t}u, rows - 1u) * loads + k`, t))}
     for (var r = 0u; r < ${VECTOR_ROWS}u; r++) {
-      let i = (numbers.begin + min(first + r, numbers.count - 1u)) * loads + k;
+      let i = (numbers.begin + ${weightRow(gated, 'r')}) * loads + k;
       ${load.weight}
       ${each(tokens, (t) => `sums[${t * VECTOR_ROWS}u + r] += ${load.product(t)};`)}
     }
   }
-  ${finish(tokens)}
+  ${finish(tokens, gated)}
 `,
     })
-  })
+  },
+)
 
 const FOUR_BITS = /* wgsl */ `let w = weight[i];
       let a = w & vec4u(0x0f0f0f0fu);
@@ -151,8 +186,8 @@ const FOUR_BITS = /* wgsl */ `let w = weight[i];
 const EIGHT_BITS = 'let a = weight[2u * i]; let b = weight[2u * i + 1u];'
 
 /** Products of rounded rows with packed weights: an invocation takes a block of 32 at a time. */
-export const integerVectorKernel: (dtype: IntegerDtype, tokens: Tokens) => IntegerKernel = kernelOf(
-  (dtype: IntegerDtype, tokens: Tokens) => {
+export const integerVectorKernel: (dtype: IntegerDtype, tokens: Tokens, gated: boolean) => IntegerKernel =
+  kernelOf((dtype: IntegerDtype, tokens: Tokens, gated: boolean): IntegerKernel => {
     const dot = (a: string, x: string): string =>
       ['x', 'y', 'z', 'w'].map((c) => `dot4I8Packed(${a}.${c}, ${x}.${c})`).join(' + ')
     const term = (t: number): string => {
@@ -162,13 +197,13 @@ export const integerVectorKernel: (dtype: IntegerDtype, tokens: Tokens) => Integ
       if (dtype === 'int4') return `scale * (${product} - 8.0 * s${t}.y)`
       return `scale * (${product}) + half(minima[i / 2u], i) * s${t}.y`
     }
-    return kernel(`linear ${dtype}, ${tokens}`, {
+    return kernel(`linear ${dtype}, ${tokens}${gated ? ', gated' : ''}`, {
       reads: { x: 'vec4u', xScales: 'vec2f', weight: 'vec4u', scales: 'u32', minima: 'u32' },
       writes: { out: 'f32' },
       numbers: PRODUCT_NUMBERS,
       size: LANES,
-      functions: [shared(tokens), HALF],
-      main: /* wgsl */ `${start(tokens)}
+      functions: [shared(tokens, gated), HALF],
+      main: /* wgsl */ `${start(tokens, gated)}
   let blocks = (numbers.columns + 31u) / 32u;
   for (var k = lane; k < blocks; k += ${LANES}u) {
     ${each(
@@ -177,14 +212,13 @@ export const integerVectorKernel: (dtype: IntegerDtype, tokens: Tokens) => Integ
     let a${t} = x[2u * i${t}]; let b${t} = x[2u * i${t} + 1u]; let s${t} = xScales[i${t}];`,
     )}
     for (var r = 0u; r < ${VECTOR_ROWS}u; r++) {
-      let i = (numbers.begin + min(first + r, numbers.count - 1u)) * blocks + k;
+      let i = (numbers.begin + ${weightRow(gated, 'r')}) * blocks + k;
       ${dtype === 'int4' || dtype === 'int4min' ? FOUR_BITS : EIGHT_BITS}
       ${dtype === 'int8row' ? '' : 'let scale = half(scales[i / 2u], i);'}
       ${each(tokens, (t) => `sums[${t * VECTOR_ROWS}u + r] += ${term(t)};`)}
     }
   }
-  ${finish(tokens, dtype === 'int8row' ? ' * bitcast<f32>(scales[numbers.begin + row])' : '')}
+  ${finish(tokens, gated, (row) => (dtype === 'int8row' ? ` * bitcast<f32>(scales[numbers.begin + ${row}])` : ''))}
 `,
     })
-  },
-)
+  })

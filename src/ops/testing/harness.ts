@@ -35,6 +35,8 @@ export interface OpCase {
   /** In the order of use, as a model brings them. */
   readonly weights?: readonly (readonly [Tensor, StoredTensor])[]
   readonly caches?: readonly Tensor[]
+  /** Weights that share buffers on WebGPU, where those have room. */
+  readonly together?: readonly (readonly Tensor[])[]
   /** What steps change in place, with its first values; compared after every run. Needs `training`. */
   readonly states?: readonly (readonly [Tensor, Float32Array])[]
   /** Whether the tape has steps that only training knows. */
@@ -117,9 +119,10 @@ export async function expectSame(
   const every = training ? Math.ceil(cases.length / MOST_TRAINING_CASES) : 1
   const chosen = cases.filter((_, index) => index % every === 0)
   for (const { name, largestBinding } of GPU_VARIANTS) {
+    const together = chosen.flatMap((one) => one.together ?? [])
     const make: MakeBackend = async (tensors, constants) =>
       createWebGpuBackend({
-        ...{ open: await sharedDevice(), tensors, constants, largestBinding },
+        ...{ open: await sharedDevice(), tensors, constants, largestBinding, together },
         lowerings: webGpuTrainingLowerings,
       })
     check(name, await runCases(chosen, make), every, GPU_ROUNDING)
