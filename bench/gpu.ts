@@ -18,6 +18,7 @@ import type { Gemma } from '../src/index.ts'
 import { load } from '../src/load.node.ts'
 import { add } from '../src/ops/add/add.ts'
 import { embed } from '../src/ops/embed/embed.ts'
+import { type TokenCost, tokenCosts } from './gpu-token.ts'
 import { prepareModel, SHAPES, type Shape } from './peers/prepare.ts'
 import { median } from './peers/report.ts'
 
@@ -54,13 +55,32 @@ const dispatches = await dispatchCosts()
 console.log(
   `a small dispatch ${dispatches.microseconds.toFixed(1)} µs, a run of one ${dispatches.emptyRunMs.toFixed(2)} ms`,
 )
+const tokens: TokenCost[] = []
+for (const dtype of ['int4', 'bf16'] as const) {
+  tokens.push(...(await tokenCosts(dtype, software ? 2 : 18, [127, 4095], software ? 9 : 30)))
+}
+for (const { dtype, layers, position, fused, dispatches, milliseconds } of tokens) {
+  console.log(
+    `a token of 2b in ${dtype}, ${layers} layers, after ${position}: ${dispatches} dispatches, ` +
+      `${milliseconds.toFixed(2)} ms ${fused ? 'fused' : 'apart'}`,
+  )
+}
 const results: Result[] = []
 for (const shape of shapes) {
   if (!(shape in SHAPES)) throw new Error(`There is no shape ${shape}: ${Object.keys(SHAPES).join(', ')}.`)
   for (const type of types) results.push(await measure(shape as Shape, type))
 }
 console.log(
-  JSON.stringify({ bench: 'gpu', node: process.version, device: name, software, copy, dispatches, results }),
+  JSON.stringify({
+    bench: 'gpu',
+    node: process.version,
+    device: name,
+    software,
+    copy,
+    dispatches,
+    tokens,
+    results,
+  }),
 )
 
 /** A real GPU if one answers, else the software driver that tests use. */
