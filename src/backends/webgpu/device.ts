@@ -46,8 +46,17 @@ export async function findAdapter(gpu: GPU): Promise<FoundAdapter | undefined> {
   return { adapter, name, software }
 }
 
-/** Opens a device with the limits that models want, as far as the adapter has them. Throws GemmaError 'device'. */
-export async function openDevice(found: FoundAdapter): Promise<OpenDevice> {
+/** What kernels have a form for, where an adapter has it: sums within a subgroup (see ops/wgsl/kernel.ts). */
+const FEATURES: readonly GPUFeatureName[] = ['subgroups']
+
+/**
+ * Opens a device with the limits and features that models want, as far as the adapter has them, or with the `features` that
+ * are named. Throws GemmaError 'device'.
+ */
+export async function openDevice(
+  found: FoundAdapter,
+  features: readonly GPUFeatureName[] = FEATURES,
+): Promise<OpenDevice> {
   const { adapter, name, software } = found
   const { maxBufferSize, maxStorageBuffersPerShaderStage } = adapter.limits
   const binding = largestBindingOf(found)
@@ -57,7 +66,10 @@ export async function openDevice(found: FoundAdapter): Promise<OpenDevice> {
     maxStorageBuffersPerShaderStage: Math.min(MOST_BUFFERS, maxStorageBuffersPerShaderStage),
   }
   const device = await adapter
-    .requestDevice({ label: 'gemma-ts', requiredLimits })
+    .requestDevice({
+      ...{ label: 'gemma-ts', requiredLimits },
+      requiredFeatures: features.filter((feature) => adapter.features.has(feature)),
+    })
     .catch((cause: unknown) => {
       throw new GemmaError('device', `The GPU ${name} gave no device: ${told(cause)}`, '', { cause })
     })

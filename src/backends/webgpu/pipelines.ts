@@ -16,6 +16,7 @@ export function pipelinesOf(device: GPUDevice): Pipelines {
   const before = known.get(device)
   if (before) return before
   const visibility = COMPUTE_STAGE
+  const subgroups = device.features.has('subgroups')
   const layoutOf = (types: readonly GPUBufferBindingType[]): GPUBindGroupLayout =>
     device.createBindGroupLayout({
       entries: types.map((type, binding) => ({ binding, visibility, buffer: { type } })),
@@ -26,9 +27,10 @@ export function pipelinesOf(device: GPUDevice): Pipelines {
   const made: Pipelines = {
     runLayout,
     of(kernel) {
-      const found = pipelines.get(kernel.text)
+      const { reads, writes, name } = kernel
+      const text = (subgroups ? kernel.subgroupText : undefined) ?? kernel.text
+      const found = pipelines.get(text)
       if (found) return found
-      const { reads, writes, name, text } = kernel
       const shape = `${reads.length} ${writes.length}`
       const layout =
         layouts.get(shape) ??

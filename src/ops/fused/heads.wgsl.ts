@@ -10,7 +10,7 @@ import { linearOp } from '../linear/linear.ts'
 import { lowerProducts, weightRowsOf } from '../linear/linear.wgsl.ts'
 import type { WebGpuFusion, WebGpuLowering } from '../lowering-webgpu.ts'
 import { rmsNormOp } from '../rmsnorm/rmsnorm.ts'
-import { NORM_FACTOR } from '../rmsnorm/rmsnorm.wgsl.ts'
+import { normFactor } from '../rmsnorm/rmsnorm.wgsl.ts'
 import { ropeOp } from '../rope/rope.ts'
 import { TURNED } from '../rope/rope.wgsl.ts'
 import { type Kernel, kernel, kernelOf, NONE } from '../wgsl/kernel.ts'
@@ -45,7 +45,7 @@ const headsKernel = kernelOf((dtype: CacheDtype, norms: boolean): Kernel<string,
       ...appendHelpers(dtype, 'own'),
       appendUnit(dtype, { name: 'appendKeys', array: 'own', cache: 'keys' }),
       appendUnit(dtype, { name: 'appendValues', array: 'own', cache: 'values' }),
-      ...(norms ? [NORM_FACTOR(128)] : []),
+      ...(norms ? normFactor(128) : []),
     ],
     main: /* wgsl */ `
   let row = group.y;

@@ -4,7 +4,7 @@
 // gate above up, and gives gelu(gate) · up: a workgroup has the rows of both that belong together.
 
 import { GELU } from '../geglu/geglu.wgsl.ts'
-import { type Kernel, kernel, kernelOf } from '../wgsl/kernel.ts'
+import { type Kernel, kernel, kernelOf, type TwoForms } from '../wgsl/kernel.ts'
 import { EXP } from '../wgsl/math.ts'
 import { HALF } from '../wgsl/weight.ts'
 
@@ -54,30 +54,51 @@ const start = (tokens: Tokens, gated: boolean): string => /* wgsl */ `
   if (first >= numbers.count || token0 >= rows) { return; }
   var sums: array<f32, ${VECTOR_ROWS * tokens}>;`
 
-const shared = (tokens: Tokens, gated: boolean): string => /* wgsl */ `
-var<workgroup> partial: array<f32, ${LANES * VECTOR_ROWS * tokens}>;
-var<workgroup> eighths: array<f32, ${8 * VECTOR_ROWS * tokens}>;
-fn wholeSum(i: u32) -> f32 {
-  var sum = 0.0;
-  for (var j = 0u; j < 8u; j++) { sum += eighths[i * 8u + j]; }
-  return sum;
-}
-${gated ? EXP + GELU : ''}`
-
-/** Sums over the lanes, eight lanes to a sum first; then one invocation per result writes it. `factor`: of a weight row. */
-const finish = (
-  tokens: Tokens,
-  gated: boolean,
-  factor: (row: string) => string = () => '',
-): string => /* wgsl */ `
-  for (var i = 0u; i < ${VECTOR_ROWS * tokens}u; i++) { partial[i * ${LANES}u + lane] = sums[i]; }
+/** gatherSums brings the lanes' sums together; then wholeSum gives each in full. */
+const shared = (tokens: Tokens, gated: boolean): (string | TwoForms)[] => {
+  const sums = VECTOR_ROWS * tokens
+  const plain = /* wgsl */ `
+var<workgroup> partial: array<f32, ${LANES * sums}>;
+var<workgroup> eighths: array<f32, ${8 * sums}>;
+fn gatherSums(lane: u32, sums: ptr<function, array<f32, ${sums}>>) {
+  for (var i = 0u; i < ${sums}u; i++) { partial[i * ${LANES}u + lane] = (*sums)[i]; }
   workgroupBarrier();
-  for (var i = lane / 8u; i < ${VECTOR_ROWS * tokens}u; i += ${LANES / 8}u) {
+  for (var i = lane / 8u; i < ${sums}u; i += ${LANES / 8}u) {
     var sum = 0.0;
     for (var j = 0u; j < ${LANES / 8}u; j++) { sum += partial[i * ${LANES}u + j * 8u + lane % 8u]; }
     eighths[i * 8u + lane % 8u] = sum;
   }
   workgroupBarrier();
+}
+fn wholeSum(i: u32) -> f32 {
+  var sum = 0.0;
+  for (var j = 0u; j < 8u; j++) { sum += eighths[i * 8u + j]; }
+  return sum;
+}`
+  const subgroups = /* wgsl */ `
+var<workgroup> partial: array<f32, ${(LANES / 4) * sums}>;
+fn gatherSums(lane: u32, sums: ptr<function, array<f32, ${sums}>>) {
+  for (var i = 0u; i < ${sums}u; i++) {
+    let sum = subgroupAdd((*sums)[i]);
+    if (subgroupLane == 0u) { partial[subgroupIndex * ${sums}u + i] = sum; }
+  }
+  workgroupBarrier();
+}
+fn wholeSum(i: u32) -> f32 {
+  var sum = 0.0;
+  for (var j = 0u; j < (${LANES}u + subgroupLanes - 1u) / subgroupLanes; j++) { sum += partial[j * ${sums}u + i]; }
+  return sum;
+}`
+  return [{ plain, subgroups }, ...(gated ? [EXP, GELU] : [])]
+}
+
+/** One invocation per result writes it. `factor`: of a weight row. */
+const finish = (
+  tokens: Tokens,
+  gated: boolean,
+  factor: (row: string) => string = () => '',
+): string => /* wgsl */ `
+  gatherSums(lane, &sums);
   if (lane >= ${vectorOutputs(gated) * tokens}u) { return; }
   let row = first + lane % ${vectorOutputs(gated)}u;
   let token = token0 + lane / ${vectorOutputs(gated)}u;
@@ -163,7 +184,7 @@ export const floatVectorKernel: (
       writes: { out: 'f32' },
       numbers: PRODUCT_NUMBERS,
       size: LANES,
-      functions: [shared(tokens, gated)],
+      functions: shared(tokens, gated),
       main: /* wgsl */ `${start(tokens, gated)}
   let loads = numbers.columns / ${load.values}u;
   for (var k = lane; k < loads; k += ${LANES}u) {
@@ -202,7 +223,7 @@ export const integerVectorKernel: (dtype: IntegerDtype, tokens: Tokens, gated: b
       writes: { out: 'f32' },
       numbers: PRODUCT_NUMBERS,
       size: LANES,
-      functions: [shared(tokens, gated), HALF],
+      functions: [...shared(tokens, gated), HALF],
       main: /* wgsl */ `${start(tokens, gated)}
   let blocks = (numbers.columns + 31u) / 32u;
   for (var k = lane; k < blocks; k += ${LANES}u) {

@@ -6,7 +6,7 @@ import { matrixSize, type Tensor } from '../../graph/tape.ts'
 import { addOp } from '../add/add.ts'
 import { ROUND_TO, ROUNDED_WRITES, roundsToo } from '../linear/quantize.wgsl.ts'
 import type { Binding, WebGpuFusion, WebGpuLowering, WebGpuLoweringRule } from '../lowering-webgpu.ts'
-import { type Kernel, kernel, kernelOf, NONE } from '../wgsl/kernel.ts'
+import { type Kernel, kernel, kernelOf, NONE, type TwoForms } from '../wgsl/kernel.ts'
 import { sumOver } from '../wgsl/math.ts'
 import { rmsNormOp } from './rmsnorm.ts'
 
@@ -14,10 +14,13 @@ import { rmsNormOp } from './rmsnorm.ts'
 type Form = 'x' | 'sum' | 'sum of norm'
 
 /** fn factorOf: what a group's values are multiplied with, from each invocation's sum of squares. */
-export const NORM_FACTOR: (size: number) => string = (size) => /* wgsl */ `${sumOver(size)}
+export const normFactor = (size: number): readonly (string | TwoForms)[] => [
+  sumOver(size),
+  /* wgsl */ `
 fn factorOf(lane: u32, squares: f32, width: u32, epsilon: f32) -> f32 {
   return 1.0 / sqrt(sumOver(lane, squares) / f32(width) + epsilon);
-}`
+}`,
+]
 
 const NUMBERS = { width: 'u32', groups: 'u32', epsilon: 'f32', scale: 'f32', innerEpsilon: 'f32' } as const
 
@@ -33,7 +36,7 @@ const normKernel = kernelOf((form: Form, rounds: boolean): Kernel<string, keyof 
     writes: { out: 'f32', ...(summed ? { total: 'f32' } : NONE), ...(rounds ? ROUNDED_WRITES : NONE) },
     numbers: NUMBERS,
     size: 128,
-    functions: [NORM_FACTOR(128), ...(rounds ? [ROUND_TO('out')] : [])],
+    functions: [...normFactor(128), ...(rounds ? [ROUND_TO('out')] : [])],
     main: /* wgsl */ `
   if (group.y >= run.rows) { return; }
   let base = (group.y * numbers.groups + group.x) * numbers.width;

@@ -83,10 +83,13 @@ export const VARIANTS: readonly Variant[] = [
 /** The forms without workers: for the many cases of property tests. */
 export const INLINE: readonly Variant[] = VARIANTS.filter(({ threads }) => threads === 0)
 
-/** The forms on WebGPU, where there is one: as it is, and with bindings so small that tensors lie in many pieces. */
+/**
+ * The forms on WebGPU, where there is one: as it is, and without its features, with bindings so small that tensors lie in many
+ * pieces.
+ */
 const GPU_VARIANTS = [
-  { name: 'WebGPU', largestBinding: undefined },
-  { name: 'WebGPU, small pieces', largestBinding: 1 },
+  { name: 'WebGPU', plain: false, largestBinding: undefined },
+  { name: 'WebGPU without features, small pieces', plain: true, largestBinding: 1 },
 ] as const
 
 /** Runs all cases on the reference and on each variant, on WebGPU too where there is one, and expects every value to agree and to be finite. */
@@ -118,11 +121,11 @@ export async function expectSame(
   const training = cases.some((one) => one.training)
   const every = training ? Math.ceil(cases.length / MOST_TRAINING_CASES) : 1
   const chosen = cases.filter((_, index) => index % every === 0)
-  for (const { name, largestBinding } of GPU_VARIANTS) {
+  for (const { name, plain, largestBinding } of GPU_VARIANTS) {
     const together = chosen.flatMap((one) => one.together ?? [])
     const make: MakeBackend = async (tensors, constants) =>
       createWebGpuBackend({
-        ...{ open: await sharedDevice(), tensors, constants, largestBinding, together },
+        ...{ open: await sharedDevice(plain), tensors, constants, largestBinding, together },
         lowerings: webGpuTrainingLowerings,
       })
     check(name, await runCases(chosen, make), every, GPU_ROUNDING)

@@ -12,6 +12,17 @@ export interface Kernel<B extends string = string, N extends string = string> {
   readonly numbers: readonly (readonly [N, Scalar])[]
   /** The whole WGSL text; its entry point is main. */
   readonly text: string
+  /** The same for devices with subgroups, where it is another. */
+  readonly subgroupText?: string
+}
+
+/**
+ * WGSL in two forms, for devices without subgroups and with them. The second may use `subgroupLane`, `subgroupIndex` and
+ * `subgroupLanes`: the place within the subgroup, the subgroup's number and its size, 4 to 128.
+ */
+export interface TwoForms {
+  readonly plain: string
+  readonly subgroups: string
 }
 
 export interface KernelParts<R extends string, W extends string, N extends string> {
@@ -22,7 +33,7 @@ export interface KernelParts<R extends string, W extends string, N extends strin
   /** Invocations of a workgroup. */
   readonly size: number
   /** Functions and workgroup variables that come before main. */
-  readonly functions?: readonly string[]
+  readonly functions?: readonly (string | TwoForms)[]
   /** The body of main, which has group, groups, id (of the invocation over all workgroups) and lane (in its own). */
   readonly main: string
 }
@@ -38,6 +49,14 @@ struct Row { token: i32, position: i32, sequence: i32, wanted: i32, weight: f32,
 @group(1) @binding(1) var<storage, read> runRows: array<Row>;
 `
 
+/** Workgroups have one dimension: subgroups take their invocations in order, on every device that is known. */
+const SUBGROUP = {
+  variables:
+    'var<private> subgroupLane: u32; var<private> subgroupIndex: u32; var<private> subgroupLanes: u32;',
+  parameters: '  @builtin(subgroup_invocation_id) ownLane: u32, @builtin(subgroup_size) ownLanes: u32,',
+  start: ' subgroupLane = ownLane; subgroupIndex = lane / ownLanes; subgroupLanes = ownLanes;',
+} as const
+
 export function kernel<R extends string, W extends string, N extends string>(
   name: string,
   { reads, writes, numbers, size, functions = [], main }: KernelParts<R, W, N>,
@@ -51,23 +70,28 @@ export function kernel<R extends string, W extends string, N extends string>(
     ([access, key, type], i) => `@group(0) @binding(${i}) var<storage, ${access}> ${key}: array<${type}>;`,
   )
   const fields = names.numbers.map((key) => `${key}: ${numbers[key]}`).join(', ')
-  const text = [
-    ...declarations,
-    `struct Numbers { ${fields} }`,
-    `@group(0) @binding(${buffers.length}) var<uniform> numbers: Numbers;`,
-    RUN,
-    ...functions,
-    `@compute @workgroup_size(${size}) fn main(`,
-    '  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,',
-    '  @builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_index) lane: u32,',
-    `) {${main}}`,
-  ].join('\n')
+  const textOf = (subgroups: boolean): string =>
+    [
+      ...(subgroups ? ['enable subgroups;'] : []),
+      ...declarations,
+      `struct Numbers { ${fields} }`,
+      `@group(0) @binding(${buffers.length}) var<uniform> numbers: Numbers;`,
+      RUN,
+      ...(subgroups ? [SUBGROUP.variables] : []),
+      ...functions.map((one) => (typeof one === 'string' ? one : subgroups ? one.subgroups : one.plain)),
+      `@compute @workgroup_size(${size}) fn main(`,
+      '  @builtin(workgroup_id) group: vec3u, @builtin(num_workgroups) groups: vec3u,',
+      '  @builtin(global_invocation_id) id: vec3u, @builtin(local_invocation_index) lane: u32,',
+      ...(subgroups ? [SUBGROUP.parameters] : []),
+      `) {${subgroups ? SUBGROUP.start : ''}${main}}`,
+    ].join('\n')
   return {
     name,
     reads: names.reads,
     writes: names.writes,
     numbers: names.numbers.map((key) => [key, numbers[key]] as const),
-    text,
+    text: textOf(false),
+    ...(functions.some((one) => typeof one !== 'string') && { subgroupText: textOf(true) }),
   }
 }
 

@@ -2,6 +2,8 @@
 // f16 may round either way. These are the same on every device, to about one unit in 24 bits. No kernel may rely on
 // infinities or NaNs: a compiler of WGSL may assume that there are none.
 
+import type { TwoForms } from './kernel.ts'
+
 /** e^x for x ≤ 88; below −87 it is 0. Cody and Waite's reduction by ln 2 in two parts, then a polynomial (Cephes expf). */
 export const EXP: string = /* wgsl */ `
 fn exponential(x: f32) -> f32 {
@@ -53,8 +55,8 @@ fn halfBits(value: f32) -> u32 {
  * For workgroups of `size` invocations, a multiple of 16: the sum of what they hold, known to all afterwards. Two levels: a tree
  * of halves has three times the barriers (LOG.md, 2026-11-26).
  */
-export function sumOver(size: number): string {
-  return /* wgsl */ `
+export function sumOver(size: number): TwoForms {
+  const plain = /* wgsl */ `
 var<workgroup> addends: array<f32, ${size}>;
 var<workgroup> sixteenths: array<f32, 16>;
 fn sumOver(lane: u32, value: f32) -> f32 {
@@ -71,6 +73,18 @@ fn sumOver(lane: u32, value: f32) -> f32 {
   workgroupBarrier();
   return sum;
 }`
+  const subgroups = /* wgsl */ `
+var<workgroup> addends: array<f32, ${size / 4}>;
+fn sumOver(lane: u32, value: f32) -> f32 {
+  let own = subgroupAdd(value);
+  if (subgroupLane == 0u) { addends[subgroupIndex] = own; }
+  workgroupBarrier();
+  var sum = 0.0;
+  for (var i = 0u; i < (${size}u + subgroupLanes - 1u) / subgroupLanes; i++) { sum += addends[i]; }
+  workgroupBarrier();
+  return sum;
+}`
+  return { plain, subgroups }
 }
 
 /** For workgroups of 256: the largest value, and of equal ones the lowest place, in bestValue[0] and bestPlace[0]. */

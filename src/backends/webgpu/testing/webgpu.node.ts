@@ -45,17 +45,18 @@ async function findMissing(): Promise<string | undefined> {
   return reason
 }
 
-/** A device of a test's own; where there is none, see missingWebGpu. */
-export async function testDevice(): Promise<OpenDevice> {
+/** A device of a test's own, with all features that kernels use or none; where there is none, see missingWebGpu. */
+export async function testDevice(plain = false): Promise<OpenDevice> {
   const found = await findAdapter(await openGpu())
   if (!found) throw new Error('there is no adapter')
-  return openDevice(found)
+  return plain ? openDevice(found, []) : openDevice(found)
 }
 
-let shared: Promise<OpenDevice> | undefined
+const shared = new Map<boolean, Promise<OpenDevice>>()
 
 /** One device for many small backends: pipelines are made once. What they made on it goes with the process. */
-export async function sharedDevice(): Promise<OpenDevice> {
-  shared ??= testDevice()
-  return { ...(await shared), close() {} }
+export async function sharedDevice(plain = false): Promise<OpenDevice> {
+  const device = shared.get(plain) ?? testDevice(plain)
+  shared.set(plain, device)
+  return { ...(await device), close() {} }
 }
