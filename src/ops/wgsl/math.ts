@@ -88,7 +88,29 @@ fn sumOver(lane: u32, value: f32) -> f32 {
 }
 
 /** For workgroups of 256: the largest value, and of equal ones the lowest place, in bestValue[0] and bestPlace[0]. */
-export const LARGEST: string = /* wgsl */ `
+export const LARGEST: TwoForms = {
+  plain: largest(/* wgsl */ `
+  bestValue[lane] = value;
+  bestPlace[lane] = place;
+  workgroupBarrier();
+  if (lane < 16u) { for (var i = lane + 16u; i < 256u; i += 16u) { takeLarger(lane, i); } }
+  workgroupBarrier();
+  if (lane == 0u) { for (var i = 1u; i < 16u; i++) { takeLarger(0u, i); } }
+  workgroupBarrier();`),
+  subgroups: largest(/* wgsl */ `
+  let most = subgroupMax(value);
+  let nearest = subgroupMin(select(0xffffffffu, place, value == most));
+  if (subgroupLane == 0u) {
+    bestValue[subgroupIndex] = most;
+    bestPlace[subgroupIndex] = nearest;
+  }
+  workgroupBarrier();
+  if (lane == 0u) { for (var i = 1u; i < 256u / subgroupLanes; i++) { takeLarger(0u, i); } }
+  workgroupBarrier();`),
+}
+
+function largest(body: string): string {
+  return /* wgsl */ `
 var<workgroup> bestValue: array<f32, 256>;
 var<workgroup> bestPlace: array<u32, 256>;
 fn takeLarger(own: u32, other: u32) {
@@ -98,12 +120,6 @@ fn takeLarger(own: u32, other: u32) {
     bestPlace[own] = bestPlace[other];
   }
 }
-fn findLargest(lane: u32, value: f32, place: u32) {
-  bestValue[lane] = value;
-  bestPlace[lane] = place;
-  workgroupBarrier();
-  if (lane < 16u) { for (var i = lane + 16u; i < 256u; i += 16u) { takeLarger(lane, i); } }
-  workgroupBarrier();
-  if (lane == 0u) { for (var i = 1u; i < 16u; i++) { takeLarger(0u, i); } }
-  workgroupBarrier();
+fn findLargest(lane: u32, value: f32, place: u32) {${body}
 }`
+}
