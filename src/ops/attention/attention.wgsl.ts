@@ -36,6 +36,10 @@ const CACHED: Readonly<Record<CacheDtype, Cached>> = {
   },
 }
 
+/** fn shareOf: how many of the keys that there are by now each stretch has; whole runs of 64, so that the last may be empty. */
+const SHARE = /* wgsl */ `
+fn shareOf(keys: i32) -> i32 { return (keys - 1) / i32(numbers.splits * 64u) * 64 + 64; }`
+
 /** A score that must not count: far below any other, yet finite. */
 const HIDDEN = '-3e38'
 
@@ -52,7 +56,6 @@ const attentionKernel = kernelOf((dtype: CacheDtype, queries: Queries) => {
       stride: 'u32',
       window: 'u32',
       splits: 'u32',
-      splitLength: 'u32',
       rowsPerTile: 'u32',
       headsPerTile: 'u32',
       scale: 'f32',
@@ -62,6 +65,7 @@ const attentionKernel = kernelOf((dtype: CacheDtype, queries: Queries) => {
     functions: [
       EXP,
       TANH,
+      SHARE,
       /* wgsl */ `
 fn keyAt(slot: u32, column: u32) -> vec4f {
   ${read('keys')}
@@ -103,8 +107,11 @@ var<workgroup> maxima: array<f32, ${queries * 8}>;`,
       position[j] = runRows[segment + own / headCount].position;
     }
     let window = select(0x7fffffff, i32(numbers.window), numbers.window > 0u);
-    let first = max(0, nearest - window + 1) + i32(group.z * numbers.splitLength);
-    let end = min(farthest + 1, first + i32(numbers.splitLength));
+    let earliest = max(0, nearest - window + 1);
+    let share = shareOf(farthest - earliest + 1);
+    let first = earliest + i32(group.z) * share;
+    let end = min(farthest + 1, first + share);
+    if (first >= end) { continue; }
     let slot0 = u32(sequence) * numbers.capacity;
     var largest = array<f32, ${queries}>();
     var total = array<f32, ${queries}>();
@@ -181,24 +188,29 @@ var<workgroup> maxima: array<f32, ${queries * 8}>;`,
 })
 
 const joinKernel = kernelOf(
-  (rounds: boolean): Kernel<string, 'heads' | 'headDim' | 'splits'> =>
-    kernel<string, string, 'heads' | 'headDim' | 'splits'>(`attention, join${rounds ? ', rounded' : ''}`, {
-      reads: { parts: 'f32' },
-      writes: { out: 'f32', ...(rounds ? ROUNDED_WRITES : NONE) },
-      numbers: { heads: 'u32', headDim: 'u32', splits: 'u32' },
-      size: 64,
-      functions: [EXP, ...(rounds ? [ROUND_TO('out')] : [])],
-      main: /* wgsl */ `
+  (rounds: boolean): Kernel<string, 'heads' | 'headDim' | 'splits' | 'window'> =>
+    kernel<string, string, 'heads' | 'headDim' | 'splits' | 'window'>(
+      `attention, join${rounds ? ', rounded' : ''}`,
+      {
+        reads: { parts: 'f32' },
+        writes: { out: 'f32', ...(rounds ? ROUNDED_WRITES : NONE) },
+        numbers: { heads: 'u32', headDim: 'u32', splits: 'u32', window: 'u32' },
+        size: 64,
+        functions: [EXP, SHARE, ...(rounds ? [ROUND_TO('out')] : [])],
+        main: /* wgsl */ `
   if (group.y >= run.rows) { return; }
   let head = group.y * numbers.heads + group.x;
   let size = numbers.headDim + 2u;
   let base = head * numbers.splits * size;
+  let window = select(0x7fffffff, i32(numbers.window), numbers.window > 0u);
+  let keys = min(runRows[group.y].position + 1, window);
+  let used = u32((keys - 1) / shareOf(keys) + 1);
   var largest = ${HIDDEN};
-  for (var i = 0u; i < numbers.splits; i++) { largest = max(largest, parts[base + i * size + numbers.headDim]); }
+  for (var i = 0u; i < used; i++) { largest = max(largest, parts[base + i * size + numbers.headDim]); }
   for (var column = lane; column < numbers.headDim; column += 64u) {
     var total = 0.0;
     var mixed = 0.0;
-    for (var i = 0u; i < numbers.splits; i++) {
+    for (var i = 0u; i < used; i++) {
       let part = base + i * size;
       let factor = exponential(parts[part + numbers.headDim] - largest);
       total += factor * parts[part + numbers.headDim + 1u];
@@ -208,7 +220,8 @@ const joinKernel = kernelOf(
   }
   ${rounds ? ROUND_HEAD : ''}
 `,
-    }),
+      },
+    ),
 )
 
 const ROUND_HEAD = /* wgsl */ `
@@ -216,8 +229,9 @@ const ROUND_HEAD = /* wgsl */ `
   let blocks = numbers.headDim / 32u;
   if (lane < blocks) { roundBlock(head * numbers.headDim + 32u * lane, 32u, head * blocks + lane); }`
 
-/** Keys are taken in stretches of at least this many, and in at most so many stretches, when there are few rows. */
-const SHORTEST_SPLIT = 256
+/** With few rows, longer contexts than this are taken in stretches: one for every so many slots, but not more than that. */
+const UNSPLIT = 256
+const SLOTS_PER_SPLIT = 64
 const MOST_SPLITS = 32
 const FEW_ROWS = 8
 const MOST_QUERIES = 8
@@ -233,7 +247,7 @@ export const attentionWebGpu: WebGpuLoweringRule = ({ inputs, outputs: [out], at
   }
   const few = lower.rows <= FEW_ROWS
   const visible = window > 0 ? Math.min(window, capacity) : capacity
-  const splits = few ? Math.max(1, Math.min(MOST_SPLITS, Math.ceil(visible / SHORTEST_SPLIT))) : 1
+  const splits = few && visible > UNSPLIT ? Math.min(MOST_SPLITS, Math.ceil(visible / SLOTS_PER_SPLIT)) : 1
   const group = heads / kvHeads
   const headsPerTile = Math.min(group, MOST_QUERIES)
   const rowsPerTile = few ? 1 : Math.floor(MOST_QUERIES / headsPerTile)
@@ -241,8 +255,6 @@ export const attentionWebGpu: WebGpuLoweringRule = ({ inputs, outputs: [out], at
   const numbers = {
     ...{ heads, kvHeads, headDim, capacity, window, splits, rowsPerTile, headsPerTile, scale, softcap },
     stride: cacheStride(keys!.dtype as CacheDtype, kvHeads * headDim),
-    // Of a single stretch: more than there can be, and far from the end of an i32.
-    splitLength: splits === 1 ? 0x3fffffff : Math.ceil(visible / splits),
   }
   const tiles = kvHeads * Math.ceil(group / headsPerTile)
   const parts = splits === 1 ? out! : lower.scratch(lower.rows * heads * splits * (headDim + 2) * 4)
@@ -256,6 +268,6 @@ export const attentionWebGpu: WebGpuLoweringRule = ({ inputs, outputs: [out], at
     const made = headDim % BLOCK === 0 ? roundsToo(out!, lower) : undefined
     const bindings = { parts, out: out!, ...made }
     const groups = (rows: number) => [heads, rows, 1] as const
-    lower.dispatch(joinKernel(made !== undefined), bindings, { heads, headDim, splits }, groups)
+    lower.dispatch(joinKernel(made !== undefined), bindings, { heads, headDim, splits, window }, groups)
   }
 }
