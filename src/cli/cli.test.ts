@@ -36,7 +36,7 @@ describe.concurrent('generate', () => {
     expect(tokens).toEqual(short.greedy.ids)
     expect(text).toBe(short.greedy.text)
     expect(finishReason).toBe('length')
-    expect(usage).toEqual({ promptTokens: 9, completionTokens: 32 })
+    expect(usage).toEqual({ promptTokens: 9, cachedTokens: 0, completionTokens: 32 })
     for (const name of [
       'loadMs',
       'prefillMs',
@@ -170,7 +170,11 @@ describe.concurrent('chat from a pipe', () => {
     const answers = linesOf(stdout)
     expect(answers.length).toBe(3)
     expect(answers[1].usage.promptTokens).toBeGreaterThan(answers[0].usage.promptTokens + 4)
-    expect(answers[2].usage).toEqual(answers[0].usage)
+    // After /reset the prompt is the first one's, and begins as the cache does.
+    const { cachedTokens } = answers[2].usage
+    expect(cachedTokens).toBeGreaterThan(0)
+    expect(answers[2].usage).toEqual({ ...answers[0].usage, cachedTokens })
+    expect([answers[0].usage.cachedTokens, answers[1].usage.cachedTokens > 10]).toEqual([0, true])
     expect(answers[2].tokens).toEqual(answers[0].tokens)
   })
 

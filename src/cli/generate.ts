@@ -149,10 +149,10 @@ export function report(gemma: Gemma, summary: Summary): Record<string, unknown> 
 }
 
 function figures(gemma: Gemma, { usage, timing, finishReason }: Summary): string {
-  const { promptTokens, completionTokens } = usage
+  const { promptTokens, cachedTokens, completionTokens } = usage
   const reasons = { stop: 'ended by itself', length: 'most tokens reached', context: 'context full' }
   return [
-    `${promptTokens} prompt tokens, ${formatRate(timing.prefillTokensPerSecond)} tokens/s`,
+    `${promptTokens} prompt tokens${cachedTokens > 0 ? ` (${cachedTokens} cached)` : ''}, ${formatRate(timing.prefillTokensPerSecond)} tokens/s`,
     `${completionTokens} new tokens, ${formatRate(timing.decodeTokensPerSecond)} tokens/s`,
     `loaded in ${formatSeconds(gemma.loadMs / 1000)}`,
     reasons[finishReason],

@@ -249,11 +249,15 @@ describe('edges', () => {
     const heard: number[] = []
     const asked = { maxTokens: 1, onPrompt: (done: number) => void heard.push(done) }
     const prompt = Array.from({ length: 11 }, (_, i) => i % 5)
-    await answer(toy, prompt, asked)
+    const first = await answer(toy, prompt, asked)
     expect(heard).toEqual([0, 4, 8])
     heard.length = 0
-    await answer(toy, [...prompt, 1, 1], asked)
+    const second = await answer(toy, [...prompt, 1, 1], asked)
     expect(heard).toEqual([11])
+    expect([first, second].map(({ summary }) => summary.usage)).toEqual([
+      { promptTokens: 11, cachedTokens: 0, completionTokens: 1 },
+      { promptTokens: 13, cachedTokens: 11, completionTokens: 1 },
+    ])
   })
 })
 

@@ -137,7 +137,7 @@ function summarise(answer: Answer, contextLength: number, clock: Clock, drafts: 
     finishReason: answer.finishReason()!,
     tokens: completion,
     text: answer.text(),
-    usage: { promptTokens, completionTokens: completion.length },
+    usage: { promptTokens, cachedTokens: clock.cachedTokens(), completionTokens: completion.length },
     timing: clock.timing(),
     context: { used: tokens.length, length: contextLength },
     drafts,
@@ -145,36 +145,39 @@ function summarise(answer: Answer, contextLength: number, clock: Clock, drafts: 
 }
 
 function heardPrompt(done: number, total: number, { onPrompt }: GenerateOptions, clock: Clock): void {
-  clock.reused(done)
+  clock.promptDone(done)
   onPrompt?.(done, total)
 }
 
 interface Clock {
-  reused(tokens: number): void
+  /** Heard first before anything is computed: with what was cached. */
+  promptDone(tokens: number): void
   tokenDone(): void
+  cachedTokens(): number
   timing(): Summary['timing']
 }
 
 /** Times the prompt (until the first token) and the tokens after it. */
 function createClock(promptTokens: number): Clock {
   const start = performance.now()
-  let reusedTokens: number | undefined
+  let cached: number | undefined
   let first: number | undefined
   let last = start
   let later = 0
   return {
-    reused(tokens) {
-      reusedTokens ??= tokens
+    promptDone(tokens) {
+      cached ??= tokens
     },
     tokenDone() {
       last = performance.now()
       if (first === undefined) first = last
       else later++
     },
+    cachedTokens: () => cached ?? 0,
     timing() {
       const prefillMs = (first ?? start) - start
       const decodeMs = last - (first ?? start)
-      const computed = promptTokens + 1 - (reusedTokens ?? 0)
+      const computed = promptTokens + 1 - (cached ?? 0)
       const rate = (count: number, ms: number): number => (ms > 0 ? (count / ms) * 1000 : 0)
       return {
         prefillMs,

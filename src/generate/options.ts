@@ -50,7 +50,12 @@ export interface Summary {
   /** All generated tokens, the end token not included. */
   readonly tokens: readonly number[]
   readonly text: string
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number }
+  readonly usage: {
+    readonly promptTokens: number
+    /** Of the prompt's tokens those that an earlier prompt began with too, whose keys and values were still there. */
+    readonly cachedTokens: number
+    readonly completionTokens: number
+  }
   readonly timing: {
     readonly prefillMs: number
     readonly decodeMs: number

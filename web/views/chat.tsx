@@ -177,7 +177,9 @@ function Figures({
     <div class="figures">
       <p>
         {formatCount(usage.completionTokens)} tokens at {formatRate(timing.decodeTokensPerSecond)} per second;
-        prompt of {formatCount(usage.promptTokens)} at {formatRate(timing.prefillTokensPerSecond)} per second
+        prompt of {formatCount(usage.promptTokens)}
+        {usage.cachedTokens > 0 && ` (${formatCount(usage.cachedTokens)} of them known from before)`} at{' '}
+        {formatRate(timing.prefillTokensPerSecond)} per second
         {finishReason === 'length' && '; cut at the most tokens that were allowed'}
         {finishReason === 'context' && '; the context is full'}
         {dropped > 0 && `; the oldest ${dropped} messages were left out, as the context is full`}

@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import type { Summary } from '../../generate/options.ts'
 import { root } from './run-cli.ts'
 
 export const MODEL = 'test/data/models/gemma1-mqa'
@@ -33,7 +34,7 @@ export interface Answer {
   readonly sum: number
   readonly greedy: boolean
   readonly truncated: number
-  readonly usage: { readonly promptTokens: number; readonly completionTokens: number }
+  readonly usage: Summary['usage']
 }
 
 /** An entry of the golden tokenizer files. */
