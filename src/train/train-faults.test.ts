@@ -137,7 +137,8 @@ describe('what breaks', () => {
     const recipe = await fakeRecipe(directory())
     const limits = { maxStorageBufferBindingSize: 1 << 27, maxBufferSize: 1 << 28 }
     const info = { vendor: '', architecture: '', device: '', description: 'Voodoo', isFallbackAdapter: false }
-    const adapter = { info, limits, requestDevice: () => Promise.reject(new Error('it is asleep')) }
+    const requestDevice = () => Promise.reject(new Error('it is asleep'))
+    const adapter = { info, limits, features: new Set(), requestDevice }
     const gpu = { requestAdapter: async () => adapter } as unknown as GPU
     const parts = { ...fakeParts(), openGpu: async () => gpu }
     const insisted = await run({ ...recipe, device: 'webgpu' }, {}, parts)
