@@ -49,15 +49,12 @@ struct Row { token: i32, position: i32, sequence: i32, wanted: i32, weight: f32,
 @group(1) @binding(1) var<storage, read> runRows: array<Row>;
 `
 
-/**
- * Workgroups have one dimension: subgroups take their invocations in order, on every device that is known. Their size is counted,
- * as drivers may name a larger one than they run with.
- */
+/** Workgroups have one dimension: subgroups take their invocations in order, on every device that is known. */
 const SUBGROUP = {
   variables:
     'var<private> subgroupLane: u32; var<private> subgroupIndex: u32; var<private> subgroupLanes: u32;',
-  parameters: '  @builtin(subgroup_invocation_id) ownLane: u32,',
-  start: ' subgroupLane = ownLane; subgroupLanes = subgroupAdd(1u); subgroupIndex = lane / subgroupLanes;',
+  parameters: '  @builtin(subgroup_invocation_id) ownLane: u32, @builtin(subgroup_size) ownLanes: u32,',
+  start: ' subgroupLane = ownLane; subgroupIndex = lane / ownLanes; subgroupLanes = ownLanes;',
 } as const
 
 export function kernel<R extends string, W extends string, N extends string>(
