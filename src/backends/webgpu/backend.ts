@@ -7,12 +7,13 @@ import { elementCount, type RunInputs, type Tape, type Tensor } from '../../grap
 import type { WebGpuFusion, WebGpuLowerings } from '../../ops/lowering-webgpu.ts'
 import { webGpuFusions, webGpuLowerings } from '../../ops/webgpu.ts'
 import { type Backend, MAX_ROWS, type Plan } from '../backend.ts'
-import { type OpenDevice, reportErrors } from './device.ts'
+import type { OpenDevice } from './device.ts'
 import { createTakeDrawn } from './follow.ts'
 import { loadTensor } from './load.ts'
 import { pipelinesOf } from './pipelines.ts'
 import { checkSizes, compileProgram, type Dispatch, isPassing, type Program } from './program.ts'
 import { createReadBack } from './read-back.ts'
+import { reportErrors } from './report-errors.ts'
 import { ROW_BYTES, RUN_BYTES, rowBlock, runBlock } from './run-inputs.ts'
 import { createStore, type Together, tooLargeToBind } from './store.ts'
 import { BUFFER } from './usage.ts'
@@ -81,7 +82,7 @@ function createBackend(options: WebGpuBackendOptions): Backend {
   const largest = Math.min(options.largestBinding ?? limit, limit)
   const held = [...tensors, ...constants.keys()]
   checkContext(held, limit)
-  const pipelines = pipelinesOf(device)
+  const pipelines = pipelinesOf(open)
   const store = createStore(device, held, largest, options.together)
   const { STORAGE, UNIFORM, COPY_SRC, COPY_DST } = BUFFER
   const runBuffer = device.createBuffer({ label: 'run', size: RUN_BYTES, usage: UNIFORM | COPY_DST })

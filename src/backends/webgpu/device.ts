@@ -2,6 +2,8 @@
 // browsers and, with the package webgpu (see open.node.ts), in Node. Knows no model.
 
 import { GemmaError } from '../../error.ts'
+import { reported, told } from './report-errors.ts'
+import { subgroupsAreInOrder } from './subgroups.ts'
 
 export interface FoundAdapter {
   readonly adapter: GPUAdapter
@@ -15,6 +17,8 @@ export interface OpenDevice {
   readonly device: GPUDevice
   readonly name: string
   readonly software: boolean
+  /** Whether kernels may add within subgroups. */
+  readonly subgroups: boolean
   /** What the device reported, if anything did not work since it was opened. */
   failure(): GemmaError | undefined
   close(): void
@@ -73,7 +77,9 @@ export async function openDevice(
     .catch((cause: unknown) => {
       throw new GemmaError('device', `The GPU ${name} gave no device: ${told(cause)}`, '', { cause })
     })
-  return { device, name, software, ...watch(device, name), close: () => device.destroy() }
+  const { failure } = watch(device, name)
+  const subgroups = device.features.has('subgroups') && (await subgroupsAreInOrder(device))
+  return { device, name, software, subgroups, failure, close: () => device.destroy() }
 }
 
 /** Hears of the first thing that goes wrong: later ones mostly follow from it. */
@@ -91,47 +97,4 @@ function watch(device: GPUDevice, name: string): Pick<OpenDevice, 'failure'> {
     first ??= reported(event.error)
   })
   return { failure: () => first }
-}
-
-/** An error that WebGPU reported, as ours. */
-export function reported(error: GPUError): GemmaError {
-  // Where WebGPU is a package, there is no global class to compare with.
-  if (error.constructor.name === 'GPUOutOfMemoryError') {
-    return new GemmaError(
-      'memory',
-      `The GPU has not enough memory: ${told(error)}`,
-      "Choose a shorter contextLength, a narrower dtype, or device 'cpu'.",
-    )
-  }
-  return new GemmaError('device', `The GPU refused a command: ${told(error)}`, "Use device 'cpu'.")
-}
-
-/** Runs what creates things on a device, and throws what the device reports of it. */
-export async function reportErrors<T>(device: GPUDevice, create: () => T): Promise<T> {
-  device.pushErrorScope('validation')
-  device.pushErrorScope('out-of-memory')
-  const made = settled(create)
-  const errors = [await device.popErrorScope(), await device.popErrorScope()]
-  if ('thrown' in made) throw made.thrown
-  const error = errors.find((one) => one !== null)
-  if (error) throw reported(error)
-  return made.value
-}
-
-/** The value or what was thrown, so that scopes are closed either way. */
-function settled<T>(create: () => T): { readonly value: T } | { readonly thrown: unknown } {
-  try {
-    return { value: create() }
-  } catch (thrown) {
-    return { thrown }
-  }
-}
-
-/** The first line: what follows in Dawn's messages is the path through its own code. */
-function told(error: unknown): string {
-  return (
-    error instanceof Error || (typeof error === 'object' && error !== null && 'message' in error)
-      ? String(error.message)
-      : String(error)
-  ).split('\n')[0]!
 }

@@ -1,6 +1,7 @@
 // Pipelines of a device, made once for each kernel text, and the layouts that kernels share. Knows no op.
 
 import type { Kernel } from '../../ops/wgsl/kernel.ts'
+import type { OpenDevice } from './device.ts'
 import { COMPUTE_STAGE } from './usage.ts'
 
 export interface Pipelines {
@@ -12,11 +13,10 @@ export interface Pipelines {
 const known = new WeakMap<GPUDevice, Pipelines>()
 
 /** The same for every backend on a device. */
-export function pipelinesOf(device: GPUDevice): Pipelines {
+export function pipelinesOf({ device, subgroups }: OpenDevice): Pipelines {
   const before = known.get(device)
   if (before) return before
   const visibility = COMPUTE_STAGE
-  const subgroups = device.features.has('subgroups')
   const layoutOf = (types: readonly GPUBufferBindingType[]): GPUBindGroupLayout =>
     device.createBindGroupLayout({
       entries: types.map((type, binding) => ({ binding, visibility, buffer: { type } })),
