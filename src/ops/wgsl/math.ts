@@ -99,7 +99,7 @@ export const LARGEST: TwoForms = {
   workgroupBarrier();`),
   subgroups: largest(/* wgsl */ `
   let most = subgroupMax(value);
-  let nearest = subgroupMin(select(0xffffffffu, place, value == most));
+  let nearest = subgroupMin(select(place, 0xffffffffu, value < most));
   if (subgroupLane == 0u) {
     bestValue[subgroupIndex] = most;
     bestPlace[subgroupIndex] = nearest;
