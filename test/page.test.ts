@@ -162,8 +162,11 @@ describe.skipIf(findChromium() === undefined)(title, () => {
     const page = await visit()
     await page.getByLabel('Address or Hugging Face id').fill(far.address)
     await page.getByRole('button', { name: 'Look at it' }).click()
+    // Not before it has been looked at: that reads from all over the file.
+    const start = card(page).getByRole('button', { name: 'Load' })
+    await start.waitFor()
     far.stallAt = 500_000
-    await card(page).getByRole('button', { name: 'Load' }).click()
+    await start.click()
     await page.getByText(/Downloading… 500 kB of 1\.1 MB/).waitFor()
     await page.getByRole('button', { name: 'Cancel' }).click()
     const partial = page.getByRole('listitem').filter({ hasText: '500 kB of 1.1 MB are here' })
