@@ -197,9 +197,9 @@ function fourRows(
 }
 
 function fourRowsF32(
-  x: usize, tokens: i32, w: usize, apart: usize, columns: i32, y: usize, yNext: usize, step: usize,
+  x: usize, sorted: usize, tokens: i32, w: usize, apart: usize, columns: i32, y: usize, yNext: usize, step: usize,
 ): void {
-  fourRows(x, x, tokens, w, apart, columns, F32, y, yNext, step)
+  fourRows(x, sorted, tokens, w, apart, columns, F32, y, yNext, step)
 }
 function fourRowsBf16(
   x: usize, sorted: usize, tokens: i32, w: usize, apart: usize, columns: i32, y: usize, yNext: usize, step: usize,
@@ -245,7 +245,7 @@ export function linearFew(args: usize, worker: i32, workers: i32): void {
     const y = out + (<usize>row << 2)
     const wApart = <usize>apart * rowBytes
     const yApart = <usize>apart << 2
-    if (dtype == F32) fourRowsF32(x, tokens, w, wApart, columns, y, yNext, yApart)
+    if (dtype == F32) fourRowsF32(x, sorted, tokens, w, wApart, columns, y, yNext, yApart)
     else if (dtype == BF16) fourRowsBf16(x, sorted, tokens, w, wApart, columns, y, yNext, yApart)
     else fourRowsF16(x, sorted, tokens, w, wApart, columns, y, yNext, yApart)
     row++

@@ -7,7 +7,7 @@ import {
   widenF16x4,
 } from '../../backends/wasm/runtime.wasm'
 import { highNibbles, lowNibbles } from './dots.wasm'
-import { addBlock, dot16, dotPairs, PAIRED, startOf } from './integer-steps.wasm'
+import { addBlock, addInMemory, dot16, dotPairs, PAIRED, startOf, wholeDots } from './integer-steps.wasm'
 
 /** Whether pairs of tokens are quicker than tiles of four: where the last tile of two at most would be half empty. */
 // @ts-ignore: decorator
@@ -88,18 +88,9 @@ function twoByOne(
 function addScaled(
   kind: i32, mode: i32, sum: v128, dots: v128, z: usize, s: usize, m: usize, f16Mask: v128, power: v128, ones: v128,
 ): v128 {
-  const integers = mode == PAIRED ? i32x4.dot_i16x8_s(dots, ones) : dots
   const scales = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
   const minima = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : ones
-  return addBlock(kind, mode, sum, integers, z, scales, minima)
-}
-
-/** Adds one block of four rows by one token to the sums at `at`. */
-// @ts-ignore: decorator
-@inline
-function addTo(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v128, m: v128, ones: v128): void {
-  const sums = mode == PAIRED ? i32x4.dot_i16x8_s(dots, ones) : dots
-  v128.store(at, addBlock(kind, mode, v128.load(at), sums, z, s, m))
+  return addBlock(kind, mode, sum, wholeDots(mode, dots, ones), z, scales, minima)
 }
 
 /**
@@ -150,20 +141,20 @@ function twoByTwo(kind: i32, mode: i32, sums: usize, x: usize, z: usize, w: usiz
     v += half
     let scale = scales ? widenF16x4(s, f16Mask, power) : ones
     let least = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : ones
-    addTo(sums, kind, mode, a0, z, scale, least, ones)
-    addTo(sums + 32, kind, mode, a1, z + 8, scale, least, ones)
+    addInMemory(sums, kind, mode, a0, z, scale, least, ones)
+    addInMemory(sums + 32, kind, mode, a1, z + 8, scale, least, ones)
     scale = scales ? widenF16x4(s + 8, f16Mask, power) : ones
     least = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : ones
-    addTo(sums + 16, kind, mode, b0, z, scale, least, ones)
-    addTo(sums + 48, kind, mode, b1, z + 8, scale, least, ones)
+    addInMemory(sums + 16, kind, mode, b0, z, scale, least, ones)
+    addInMemory(sums + 48, kind, mode, b1, z + 8, scale, least, ones)
     scale = scales ? widenF16x4(s + further, f16Mask, power) : ones
     least = kind == INT4MIN ? widenF16x4(m + further, f16Mask, power) : ones
-    addTo(sums + 64, kind, mode, c0, z, scale, least, ones)
-    addTo(sums + 96, kind, mode, c1, z + 8, scale, least, ones)
+    addInMemory(sums + 64, kind, mode, c0, z, scale, least, ones)
+    addInMemory(sums + 96, kind, mode, c1, z + 8, scale, least, ones)
     scale = scales ? widenF16x4(s + further + 8, f16Mask, power) : ones
     least = kind == INT4MIN ? widenF16x4(m + further + 8, f16Mask, power) : ones
-    addTo(sums + 80, kind, mode, d0, z, scale, least, ones)
-    addTo(sums + 112, kind, mode, d1, z + 8, scale, least, ones)
+    addInMemory(sums + 80, kind, mode, d0, z, scale, least, ones)
+    addInMemory(sums + 112, kind, mode, d1, z + 8, scale, least, ones)
     s += 16
     m += 16
     z += 32

@@ -34,7 +34,7 @@ export function startOf(kind: i32, scaleAt: usize): v128 {
 /** scale · Σ of a block's integers, from the stored −8Σ, or −4Σ twice in 16 bits */
 // @ts-ignore: decorator
 @inline
-export function activationSum(mode: i32, z: usize): v128 {
+function activationSum(mode: i32, z: usize): v128 {
   const stored = v128.load32_splat(z, 4)
   const sum = f32x4.convert_i32x4_s(mode == PAIRED ? i32x4.shr_s(stored, 16) : stored)
   return f32x4.mul(f32x4.mul(sum, f32x4.splat(mode == PAIRED ? -0.25 : -0.125)), v128.load32_splat(z))
@@ -48,4 +48,18 @@ export function addBlock(kind: i32, mode: i32, sum: v128, dots: v128, z: usize, 
   let next = kind == INT8ROW ? f32x4.add(sum, scaled) : madd(scaled, s, sum)
   if (kind == INT4MIN) next = madd(m, activationSum(mode, z), next)
   return next
+}
+
+/** A block's integer sums in 32 bits; sums of pairs still lie in two halves. */
+// @ts-ignore: decorator
+@inline
+export function wholeDots(mode: i32, dots: v128, ones: v128): v128 {
+  return mode == PAIRED ? i32x4.dot_i16x8_s(dots, ones) : dots
+}
+
+/** Adds one block of four rows by one token to the f32 sums at `at`. */
+// @ts-ignore: decorator
+@inline
+export function addInMemory(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v128, m: v128, ones: v128): void {
+  v128.store(at, addBlock(kind, mode, v128.load(at), wholeDots(mode, dots, ones), z, s, m))
 }

@@ -11,17 +11,11 @@ import {
 } from '../../backends/wasm/runtime.wasm'
 import { highNibbles, lowNibbles } from './dots.wasm'
 import { few, inPairs } from './integer-few.wasm'
-import { addBlock, dot16, dotPairs, PAIRED, startOf, WIDE } from './integer-steps.wasm'
+import { addInMemory, dot16, dotPairs, PAIRED, startOf, WIDE } from './integer-steps.wasm'
 
 // @ts-ignore: decorator
 @inline
 const TILE: i32 = 4
-
-// @ts-ignore: decorator
-@inline
-function addInMemory(at: usize, kind: i32, mode: i32, dots: v128, z: usize, s: v128, m: v128): void {
-  v128.store(at, addBlock(kind, mode, v128.load(at), dots, z, s, m))
-}
 
 /** One tile of four tokens against a group of eight rows, into sums [4, 8]. */
 // @ts-ignore: decorator
@@ -145,28 +139,18 @@ function tileSums(
       w += 16
     }
     w += half
-    if (mode == PAIRED) {
-      a0 = i32x4.dot_i16x8_s(a0, ones)
-      b0 = i32x4.dot_i16x8_s(b0, ones)
-      a1 = i32x4.dot_i16x8_s(a1, ones)
-      b1 = i32x4.dot_i16x8_s(b1, ones)
-      a2 = i32x4.dot_i16x8_s(a2, ones)
-      b2 = i32x4.dot_i16x8_s(b2, ones)
-      a3 = i32x4.dot_i16x8_s(a3, ones)
-      b3 = i32x4.dot_i16x8_s(b3, ones)
-    }
     const sa = kind == INT8ROW ? ones : widenF16x4(s, f16Mask, power)
     const sb = kind == INT8ROW ? ones : widenF16x4(s + 8, f16Mask, power)
     const ma = kind == INT4MIN ? widenF16x4(m, f16Mask, power) : sa
     const mb = kind == INT4MIN ? widenF16x4(m + 8, f16Mask, power) : sb
-    addInMemory(sums, kind, mode, a0, z, sa, ma)
-    addInMemory(sums + 16, kind, mode, b0, z, sb, mb)
-    addInMemory(sums + 32, kind, mode, a1, z + 8, sa, ma)
-    addInMemory(sums + 48, kind, mode, b1, z + 8, sb, mb)
-    addInMemory(sums + 64, kind, mode, a2, z + 16, sa, ma)
-    addInMemory(sums + 80, kind, mode, b2, z + 16, sb, mb)
-    addInMemory(sums + 96, kind, mode, a3, z + 24, sa, ma)
-    addInMemory(sums + 112, kind, mode, b3, z + 24, sb, mb)
+    addInMemory(sums, kind, mode, a0, z, sa, ma, ones)
+    addInMemory(sums + 16, kind, mode, b0, z, sb, mb, ones)
+    addInMemory(sums + 32, kind, mode, a1, z + 8, sa, ma, ones)
+    addInMemory(sums + 48, kind, mode, b1, z + 8, sb, mb, ones)
+    addInMemory(sums + 64, kind, mode, a2, z + 16, sa, ma, ones)
+    addInMemory(sums + 80, kind, mode, b2, z + 16, sb, mb, ones)
+    addInMemory(sums + 96, kind, mode, a3, z + 24, sa, ma, ones)
+    addInMemory(sums + 112, kind, mode, b3, z + 24, sb, mb, ones)
     s += 16
     m += 16
     z += 8 * TILE
